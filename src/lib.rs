@@ -1,0 +1,6 @@
+//! pam_pps
+pub mod error;
+pub mod jid;
+pub mod ns;
+pub mod time;
+pub mod xml;
