@@ -1,0 +1,52 @@
+//! What differs between the kinds of service that share the model.
+
+use std::sync::Arc;
+
+use super::NodeConfig;
+
+/// Whose service it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A pubsub component (XEP-0060).
+    Component,
+    /// An account (XEP-0163).
+    Account,
+}
+
+/// Who may create nodes on a component (option `create_nodes`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CreateNodes {
+    /// Any entity.
+    Anyone,
+    /// Accounts of the hosts that this engine serves.
+    Local,
+    /// Administrators of the service.
+    Admins,
+}
+
+/// The settings of a service.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Whose service it is.
+    pub kind: Kind,
+    /// The configuration that a node has unless something else is asked for.
+    pub defaults: Arc<NodeConfig>,
+    /// Who may create nodes; on an account nobody but its owner ever does.
+    pub create_nodes: CreateNodes,
+    /// A publish to a missing node makes it.
+    pub auto_create: bool,
+    /// A subscription to a missing node makes it.
+    pub auto_create_on_subscribe: bool,
+    /// Every item shows its publisher, whatever the node says (option `expose_publisher`).
+    pub expose_publisher: bool,
+    /// Administrators of the service are owners of every node.
+    pub admins_own: bool,
+    /// What `max` means for `pubsub#max_items`.
+    pub max_items: u32,
+    /// Nodes at most.
+    pub max_nodes: u32,
+    /// Bytes of payloads at most.
+    pub max_bytes: u64,
+    /// Subscriptions of one bare JID at most.
+    pub max_subscriptions: u32,
+}

@@ -1,0 +1,386 @@
+//! What the engine needs of a store.
+//!
+//! A [`Store`] has one writer: [`Store::begin`] gives the only [`Transaction`]. Every method touches the rows it names
+//! and no others, so that the cost of an operation depends on what it touches. Nothing is checked here beyond what
+//! keeps the data whole (unique names, foreign keys): who may do what was decided before.
+
+use std::sync::Arc;
+
+use super::{
+    Affiliation, Counters, Item, ItemId, Node, NodeConfig, NodeName, SubId, Subscription, SubscriptionOptions,
+    SubscriptionState,
+};
+use crate::error::Result;
+use crate::jid::Jid;
+use crate::time::Timestamp;
+
+macro_rules! key {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(pub i64);
+    };
+}
+key!(
+    /// The row of a service: a component or an account.
+    ServiceKey
+);
+key!(
+    /// The row of a node; never used again after the node is gone.
+    NodeKey
+);
+key!(
+    /// The row of a subscription; never used again.
+    SubscriptionKey
+);
+
+/// A service as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// The row.
+    pub key: ServiceKey,
+    /// Bare JID of the account, or the component's domain.
+    pub jid: Arc<str>,
+    /// Whether the data of the module that was there before has been taken over (or there was none).
+    pub imported: bool,
+    /// Nodes it has.
+    pub nodes: i64,
+    /// Bytes of all payloads of its items.
+    pub bytes: i64,
+}
+
+/// A subscription with the node and service it belongs to, for lists that span nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedSubscription {
+    /// JID of the service.
+    pub service: Arc<str>,
+    /// NodeID.
+    pub node_name: NodeName,
+    /// The subscription.
+    pub subscription: Subscription,
+}
+
+/// What to insert as a subscription.
+#[derive(Debug, Clone)]
+pub struct NewSubscription<'a> {
+    /// The node.
+    pub node: NodeKey,
+    /// The literal JID.
+    pub jid: &'a Jid,
+    /// The identifier; unique for node and JID.
+    pub subid: &'a SubId,
+    /// The state.
+    pub state: SubscriptionState,
+    /// See [`Subscription::wants_public`].
+    pub wants_public: bool,
+    /// The options.
+    pub options: &'a SubscriptionOptions,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// Which part of an ordered set is wanted (XEP-0059).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place<K> {
+    /// From the first on.
+    First,
+    /// The last ones.
+    Last,
+    /// Those right after this one.
+    After(K),
+    /// Those right before this one.
+    Before(K),
+    /// Those from this index on.
+    Index(u64),
+}
+
+/// A part of an ordered set, always in the order of the set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The members.
+    pub rows: Vec<T>,
+    /// Size of the whole set, exact.
+    pub count: u64,
+    /// Place of the first of `rows` in the whole set, exact; 0 if there are no rows.
+    pub index: u64,
+}
+
+/// What a deletion of items took away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Removed {
+    /// Items.
+    pub items: i64,
+    /// Bytes of their payloads.
+    pub bytes: i64,
+}
+
+/// A member of one of the lists of XEP-0465, in the order in which they became public.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicEntry {
+    /// Cursor: position in the order, unique in its list.
+    pub position: i64,
+    /// When it became public.
+    pub since: Timestamp,
+    /// The service (list of an account), or the bare JID of the subscriber (list of a node).
+    pub jid: Arc<str>,
+    /// NodeID (list of an account); empty in the list of a node.
+    pub node_name: NodeName,
+}
+
+/// An entry of the list that an account keeps of its subscriptions at services elsewhere (XEP-0376).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PamEntry {
+    /// JID of the service.
+    pub service: Arc<str>,
+    /// NodeID.
+    pub node_name: NodeName,
+    /// Identifier given by the service; empty if it gave none.
+    pub subid: Arc<str>,
+    /// The state that the service told last.
+    pub state: SubscriptionState,
+    /// Whether it is to be public once it is subscribed.
+    pub wants_public: bool,
+    /// Whether it is being ended: the service has not agreed yet.
+    pub unsubscribing: bool,
+}
+
+/// A request that was or will be sent as an account and whose answer is awaited (XEP-0376).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// The `id` of the stanza sent, unique.
+    pub id: Arc<str>,
+    /// Bare JID of the account.
+    pub account: Arc<str>,
+    /// The service asked.
+    pub service: Arc<str>,
+    /// NodeID.
+    pub node_name: NodeName,
+    /// SubID, empty if there is none.
+    pub subid: Arc<str>,
+    /// What was asked for: the engine's own code.
+    pub operation: u8,
+    /// Full JID of the client that asked; empty if the engine asked by itself.
+    pub requester: Arc<str>,
+    /// `id` of the client's request.
+    pub request_id: Arc<str>,
+    /// `to` of the client's request, empty if it had none.
+    pub request_to: Arc<str>,
+    /// The stanza, for sending it again.
+    pub stanza: Arc<str>,
+    /// How often it was sent.
+    pub attempts: i64,
+    /// When the answer is overdue.
+    pub deadline: Timestamp,
+}
+
+/// A place where data is kept: a SQLite file, memory.
+pub trait Store: Send {
+    /// Begins the one write transaction.
+    fn begin(&mut self) -> Result<Box<dyn Transaction + '_>>;
+
+    /// Rows, bytes and the like for statistics: name and value.
+    fn statistics(&mut self) -> Result<Vec<(&'static str, i64)>>;
+}
+
+/// Reads and writes; nothing is kept unless [`Transaction::commit`] returns well. Dropping it rolls back.
+pub trait Transaction {
+    /// Makes everything durable as the store's setting says.
+    fn commit(self: Box<Self>) -> Result<()>;
+    /// Marks a point to return to; marks nest.
+    fn savepoint(&mut self) -> Result<()>;
+    /// Forgets the last mark and keeps what was done since.
+    fn release(&mut self) -> Result<()>;
+    /// Returns to the last mark, undoes what was done since, and forgets the mark.
+    fn rollback(&mut self) -> Result<()>;
+
+    // ---- services ----
+
+    /// The service of that address.
+    fn service(&mut self, jid: &str) -> Result<Option<Service>>;
+    /// Makes a service without nodes, not imported.
+    fn insert_service(&mut self, jid: &str) -> Result<Service>;
+    /// Writes `imported`, `nodes` and `bytes`.
+    fn update_service(&mut self, service: &Service) -> Result<()>;
+    /// Removes the service, its nodes and all that is in them, and its redirections.
+    fn delete_service(&mut self, service: ServiceKey) -> Result<()>;
+
+    // ---- nodes ----
+
+    /// The node of that name.
+    fn node(&mut self, service: ServiceKey, name: &str) -> Result<Option<Node>>;
+    /// The node of that row.
+    fn node_by_key(&mut self, node: NodeKey) -> Result<Option<Node>>;
+    /// Makes a node without items (`next_seq` 1).
+    fn insert_node(
+        &mut self,
+        service: ServiceKey,
+        name: &str,
+        creator: &str,
+        created: Timestamp,
+        config: &Arc<NodeConfig>,
+    ) -> Result<Node>;
+    /// Writes the options.
+    fn update_node_config(&mut self, node: NodeKey, config: &NodeConfig) -> Result<()>;
+    /// Writes the counters.
+    fn update_node_counters(&mut self, node: NodeKey, counters: &Counters) -> Result<()>;
+    /// Removes the node and all that is in it.
+    fn delete_node(&mut self, node: NodeKey) -> Result<Removed>;
+    /// Nodes in the order of their names (bytes of UTF-8), those after `after`, at most `limit`.
+    fn nodes(&mut self, service: ServiceKey, after: Option<&str>, limit: usize) -> Result<Vec<Node>>;
+    /// Nodes of any service whose `sweep_at` is not later than `now`, the most overdue first, at most `limit`.
+    fn nodes_to_sweep(&mut self, now: Timestamp, limit: usize) -> Result<Vec<Node>>;
+    /// The earliest `sweep_at`.
+    fn next_sweep(&mut self) -> Result<Option<Timestamp>>;
+    /// Notes where a deleted node has moved to; forgotten when a node of that name is made.
+    fn set_redirect(&mut self, service: ServiceKey, name: &str, uri: &str) -> Result<()>;
+    /// Where the node has moved to.
+    fn redirect(&mut self, service: ServiceKey, name: &str) -> Result<Option<String>>;
+
+    // ---- items; `live_after` hides those published at or before it (they have expired) ----
+
+    /// Writes an item; one of the same id must have been removed before.
+    fn insert_item(&mut self, node: NodeKey, item: &Item) -> Result<()>;
+    /// The item of that id.
+    fn item(&mut self, node: NodeKey, id: &str, live_after: Option<Timestamp>) -> Result<Option<Item>>;
+    /// The newest item.
+    fn last_item(&mut self, node: NodeKey, live_after: Option<Timestamp>) -> Result<Option<Item>>;
+    /// Removes the item of that id; none removed if there is none.
+    fn delete_item(&mut self, node: NodeKey, id: &str) -> Result<Removed>;
+    /// Removes the oldest `count` items; `removed` is given the ids, oldest first.
+    fn delete_oldest_items(&mut self, node: NodeKey, count: i64, removed: &mut Vec<ItemId>) -> Result<Removed>;
+    /// Removes the items published at or before `until`, oldest first, at most `limit`.
+    fn delete_expired_items(
+        &mut self,
+        node: NodeKey,
+        until: Timestamp,
+        limit: i64,
+        removed: &mut Vec<ItemId>,
+    ) -> Result<Removed>;
+    /// Removes all items.
+    fn delete_all_items(&mut self, node: NodeKey) -> Result<Removed>;
+    /// Removes the items whose publisher is that full JID (`pubsub#purge_offline`); `removed` is given the ids.
+    fn delete_items_of(&mut self, node: NodeKey, publisher: &str, removed: &mut Vec<ItemId>) -> Result<Removed>;
+    /// Part of the items in the order of publication. `counters` are those of the node: they allow to leave out
+    /// counting where nothing has expired and `seq` has no gaps.
+    fn items(
+        &mut self,
+        node: NodeKey,
+        counters: &Counters,
+        live_after: Option<Timestamp>,
+        place: Place<i64>,
+        limit: u64,
+    ) -> Result<Page<Item>>;
+
+    // ---- affiliations ----
+
+    /// How the bare JID stands to the node; `none` if nothing is stored.
+    fn affiliation(&mut self, node: NodeKey, jid: &str) -> Result<Affiliation>;
+    /// Sets it; `none` removes the row.
+    fn set_affiliation(&mut self, node: NodeKey, jid: &str, affiliation: Affiliation) -> Result<()>;
+    /// All of the node, in the order of the JIDs.
+    fn affiliations(&mut self, node: NodeKey) -> Result<Vec<(Arc<str>, Affiliation)>>;
+    /// All of the bare JID with nodes of the service, in the order of the node names.
+    fn affiliations_of(&mut self, service: ServiceKey, jid: &str) -> Result<Vec<(NodeName, Affiliation)>>;
+
+    // ---- subscriptions ----
+
+    /// Makes a subscription. Counters and public marks are the caller's business.
+    fn insert_subscription(&mut self, new: &NewSubscription<'_>) -> Result<SubscriptionKey>;
+    /// Writes state, `wants_public` and options.
+    fn update_subscription(&mut self, subscription: &Subscription) -> Result<()>;
+    /// Removes it.
+    fn delete_subscription(&mut self, subscription: SubscriptionKey) -> Result<()>;
+    /// Those of every JID whose bare part is `bare`, in the order in which they were made.
+    fn subscriptions_to(&mut self, node: NodeKey, bare: &str) -> Result<Vec<Subscription>>;
+    /// Those of every JID, in the order in which they were made, those after `after`, at most `limit`.
+    fn subscriptions(
+        &mut self,
+        node: NodeKey,
+        after: Option<SubscriptionKey>,
+        limit: usize,
+    ) -> Result<Vec<Subscription>>;
+    /// Those in state `pending`, in the order in which they were made.
+    fn pending_subscriptions(&mut self, node: NodeKey) -> Result<Vec<Subscription>>;
+    /// Nodes of the service that have pending subscriptions, in the order of their names.
+    fn nodes_with_pending(&mut self, service: ServiceKey) -> Result<Vec<NodeName>>;
+    /// All of a bare JID (and its full JIDs), at one service or everywhere, in the order of service and node name.
+    fn subscriptions_of(&mut self, bare: &str, service: Option<ServiceKey>) -> Result<Vec<PlacedSubscription>>;
+    /// Those whose lease has ended at `now`, at most `limit`.
+    fn expired_subscriptions(&mut self, now: Timestamp, limit: usize) -> Result<Vec<PlacedSubscription>>;
+    /// The earliest end of a lease.
+    fn next_lease_end(&mut self) -> Result<Option<Timestamp>>;
+    /// Those of that literal JID that end with its presence, with their nodes.
+    fn presence_bound_subscriptions(&mut self, jid: &str) -> Result<Vec<PlacedSubscription>>;
+
+    // ---- public marks (XEP-0465) ----
+
+    /// Lists a subscriber of the node publicly; false if it was listed already.
+    fn insert_public_subscriber(&mut self, node: NodeKey, bare: &str, since: Timestamp) -> Result<bool>;
+    /// Takes it off; false if it was not listed.
+    fn delete_public_subscriber(&mut self, node: NodeKey, bare: &str) -> Result<bool>;
+    /// Part of the list of the node.
+    fn public_subscribers(&mut self, node: NodeKey, place: Place<i64>, limit: u64) -> Result<Page<PublicEntry>>;
+    /// One member of the list of the node.
+    fn public_subscriber(&mut self, node: NodeKey, bare: &str) -> Result<Option<PublicEntry>>;
+    /// Lists a subscription of the account publicly; false if it was listed already.
+    fn insert_public_subscription(
+        &mut self,
+        account: &str,
+        service: &str,
+        node_name: &str,
+        since: Timestamp,
+    ) -> Result<bool>;
+    /// Takes it off; false if it was not listed.
+    fn delete_public_subscription(&mut self, account: &str, service: &str, node_name: &str) -> Result<bool>;
+    /// Part of the list of the account.
+    fn public_subscriptions(&mut self, account: &str, place: Place<i64>, limit: u64) -> Result<Page<PublicEntry>>;
+    /// One member of the list of the account.
+    fn public_subscription(&mut self, account: &str, service: &str, node_name: &str) -> Result<Option<PublicEntry>>;
+    /// Takes every entry of the account off; how many there were.
+    fn delete_public_subscriptions(&mut self, account: &str) -> Result<i64>;
+    /// Entries of `public_subscriptions` that an ended node leaves behind: the accounts that list this node publicly.
+    fn accounts_listing(&mut self, service: &str, node_name: &str) -> Result<Vec<Arc<str>>>;
+
+    // ---- subscriptions that the account manages elsewhere (XEP-0376) ----
+
+    /// Writes an entry; key is account, service, node and subid.
+    fn put_pam_entry(&mut self, account: &str, entry: &PamEntry) -> Result<()>;
+    /// Removes an entry; false if there was none.
+    fn delete_pam_entry(&mut self, account: &str, service: &str, node_name: &str, subid: &str) -> Result<bool>;
+    /// All entries of the account, in the order of service, node and subid.
+    fn pam_entries(&mut self, account: &str) -> Result<Vec<PamEntry>>;
+    /// Those for one node.
+    fn pam_entries_for(&mut self, account: &str, service: &str, node_name: &str) -> Result<Vec<PamEntry>>;
+    /// The version of the account's list; 0 if it was never changed.
+    fn pam_version(&mut self, account: &str) -> Result<i64>;
+    /// Sets the version.
+    fn set_pam_version(&mut self, account: &str, version: i64) -> Result<()>;
+    /// Writes an intent; its id is the key.
+    fn put_intent(&mut self, intent: &Intent) -> Result<()>;
+    /// The intent of that id.
+    fn intent(&mut self, id: &str) -> Result<Option<Intent>>;
+    /// Removes it.
+    fn delete_intent(&mut self, id: &str) -> Result<()>;
+    /// Those of an account.
+    fn intents_of(&mut self, account: &str) -> Result<Vec<Intent>>;
+    /// Those whose deadline is not later than `now`, the most overdue first, at most `limit`.
+    fn overdue_intents(&mut self, now: Timestamp, limit: usize) -> Result<Vec<Intent>>;
+    /// The earliest deadline.
+    fn next_deadline(&mut self) -> Result<Option<Timestamp>>;
+    /// Removes entries, version and intents of the account.
+    fn delete_pam_account(&mut self, account: &str) -> Result<()>;
+
+    // ---- capabilities (XEP-0115, XEP-0390) ----
+
+    /// What clients of this hash ("algorithm:hash") want; none if it is not known.
+    fn capabilities(&mut self, hash: &str) -> Result<Option<Vec<String>>>;
+    /// Remembers it; the oldest are forgotten beyond `keep`.
+    fn put_capabilities(&mut self, hash: &str, features: &[String], learnt: Timestamp, keep: usize) -> Result<()>;
+
+    // ---- the engine's own values ----
+
+    /// A value by its name.
+    fn value(&mut self, name: &str) -> Result<Option<String>>;
+    /// Sets it.
+    fn set_value(&mut self, name: &str, value: &str) -> Result<()>;
+}

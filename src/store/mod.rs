@@ -1,0 +1,1 @@
+//! Places where data is kept: each implements [`crate::pubsub::store::Store`].
