@@ -1,0 +1,93 @@
+-- The settings of this module, and those of the modules that it replaces, in the words of the engine.
+
+local config = require "core.configmanager";
+
+local prefix = "pam_pps_";
+
+-- Of the process.
+local of_engine = { "database", "commit", "cache_size", "max_stanza_bytes", "seed" };
+
+-- Of each host and component.
+local of_service = {
+	"create_nodes", "auto_subscribe", "journal", "eventing", "max_nodes", "max_bytes", "max_subscriptions", "max_items";
+};
+
+-- Settings of the replaced modules, with their types there.
+local inherited = {
+	component = {
+		autocreate_on_publish = "boolean", autocreate_on_subscribe = "boolean", expose_publisher = "boolean";
+		default_admin_affiliation = "string", name = "string";
+	};
+	accounts = {};
+};
+local max_items = { component = "pubsub_max_items", accounts = "pep_max_items" };
+
+local known = {};
+for _, list in ipairs({ of_engine, of_service }) do
+	for _, name in ipairs(list) do
+		known[prefix .. name] = true;
+	end
+end
+known[prefix .. "import"] = true;
+known[prefix .. "batch_size"] = true;
+
+-- A setting with our prefix that we do not know is a mistake in writing.
+local function check_names(host)
+	local all = config.getconfig();
+	for _, section in ipairs({ "*", host }) do
+		for name in pairs(all[section] or {}) do
+			if type(name) == "string" and name:sub(1, #prefix) == prefix and not known[name] then
+				error(("unknown option '%s'"):format(name), 0);
+			end
+		end
+	end
+end
+
+local function plain(name, value) --> string | number | boolean
+	if type(value) == "table" then
+		error(("option '%s' does not take a list"):format(name), 0);
+	end
+	return value;
+end
+
+local function engine_options() --> table
+	local options = {};
+	for _, name in ipairs(of_engine) do
+		local value = config.get("*", prefix .. name);
+		if value ~= nil then
+			options[name] = plain(prefix .. name, value);
+		end
+	end
+	local file = options.database or "pam_pps.sqlite";
+	if file ~= "memory" and not file:find("^/") and not file:find("://", 1, true) then
+		file = prosody.paths.data .. "/" .. file;
+	end
+	options.database = file;
+	return options;
+end
+
+local function service_options(kind) --> table
+	local options = { events = true, import = module:get_option_boolean("pam_pps_import", true) };
+	for name, type in pairs(inherited[kind]) do
+		if module:get_option(name) ~= nil then
+			options[name] = module["get_option_" .. type](module, name);
+		end
+	end
+	local limit = module:get_option(max_items[kind]);
+	if limit ~= nil then
+		options.max_items = module:get_option_number(max_items[kind]);
+	end
+	for _, name in ipairs(of_service) do
+		local value = module:get_option(prefix .. name);
+		if value ~= nil then
+			options[name] = plain(prefix .. name, value);
+		end
+	end
+	return options;
+end
+
+return {
+	check_names = check_names;
+	engine_options = engine_options;
+	service_options = service_options;
+};
