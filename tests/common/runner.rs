@@ -40,6 +40,7 @@ impl<'a> Play<'a> {
         for actor in &script.actors {
             variables.insert(format!("{}'s JID", actor.name), actor.jid.clone());
             variables.insert(format!("{}'s full JID", actor.name), actor.full_jid());
+            variables.insert(format!("{}'s caps", actor.name), caps_hash(actor));
         }
         let count = script.actors.len();
         Self { script, door, inboxes: vec![VecDeque::new(); count], online: vec![false; count], variables, flushes: 0 }

@@ -179,7 +179,8 @@ impl Script {
             .ok_or_else(|| format!("no declared name begins `{line}`"))?;
         let verb = line[self.actors[actor].name.len()..].trim();
         let stanzas = || {
-            let found = xml::parse_stanzas(block)?;
+            let mut found = xml::parse_stanzas(block)?;
+            found.iter_mut().for_each(Element::drop_indentation);
             if found.is_empty() { Err("a stanza is missing".to_owned()) } else { Ok(found) }
         };
         match verb {

@@ -86,6 +86,18 @@ impl Element {
         all.trim().to_owned()
     }
 
+    /// Forgets the white space between elements.
+    pub(crate) fn drop_indentation(&mut self) {
+        if self.children().next().is_some() {
+            self.nodes.retain(|node| !matches!(node, Node::Text(text) if text.trim().is_empty()));
+        }
+        for node in &mut self.nodes {
+            if let Node::Element(child) = node {
+                child.drop_indentation();
+            }
+        }
+    }
+
     /// An answer of `kind` to this stanza: addresses turned, `id` kept, no children.
     pub(crate) fn reply(&self, kind: &str) -> Self {
         let mut reply = Self::stanza(&self.name).with("type", kind);
