@@ -1,0 +1,263 @@
+//! Every SQL text of the store. Values are always bound, never part of a text.
+//!
+//! `CROSS JOIN` is SQLite's way to fix the order of a join; [`ALL`] lets a test look at the plan of each.
+
+macro_rules! node_columns {
+    () => {
+        "access_model, publish_model, persist_items, max_items, item_expire, max_payload_size, publish_node_full, \
+         send_last_published_item, deliver_notifications, deliver_payloads, notification_type, notify_config, \
+         notify_delete, notify_retract, notify_sub, itemreply, presence_based_delivery, purge_offline, tempsub, \
+         subscribe, node_type, title, description, type, language, body_xslt, dataform_xslt"
+    };
+}
+
+/// What [`super::rows::node`] reads; the last column tells whether [`SELECT_NODE_VALUES`] finds anything.
+macro_rules! node_row {
+    () => {
+        concat!(
+            "SELECT nodes.node, service, name, creator, created, next_seq, items, subscribers, sweep_at, ",
+            node_columns!(),
+            ", EXISTS (SELECT 1 FROM node_values WHERE node_values.node = nodes.node) "
+        )
+    };
+}
+
+macro_rules! item_row {
+    () => {
+        "SELECT seq_key, id, publisher, published, payload FROM items "
+    };
+}
+
+/// What a deletion has to know of each item.
+macro_rules! victim_row {
+    () => {
+        "SELECT seq_key, id, octet_length(payload) FROM items "
+    };
+}
+
+macro_rules! subscription_columns {
+    () => {
+        "s.subscription, s.node, s.jid, s.subid, s.state, s.wants_public, s.created, s.deliver, s.digest, \
+         s.digest_frequency, s.expire_presence, s.expire_at, s.include_body, s.show_values, s.subscription_type, \
+         s.subscription_depth"
+    };
+}
+
+macro_rules! subscription_row {
+    () => {
+        concat!("SELECT ", subscription_columns!(), " FROM subscriptions AS s ")
+    };
+}
+
+macro_rules! placed_row {
+    () => {
+        concat!(
+            "SELECT ",
+            subscription_columns!(),
+            ", services.jid, nodes.name FROM subscriptions AS s \
+             CROSS JOIN nodes ON nodes.node = s.node CROSS JOIN services ON services.service = nodes.service "
+        )
+    };
+}
+
+macro_rules! intent_row {
+    () => {
+        "SELECT id, account, service, node_name, subid, operation, requester, request_id, request_to, stanza, \
+         attempts, deadline FROM intents "
+    };
+}
+
+macro_rules! pam_row {
+    () => {
+        "SELECT service, node_name, subid, state, wants_public, unsubscribing FROM pam_entries "
+    };
+}
+
+macro_rules! statements {
+    ($($name:ident = $text:expr;)+) => {
+        $(pub(super) const $name: &str = $text;)+
+
+        /// All of them, with their names.
+        pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name),)+];
+    };
+}
+
+statements! {
+    BEGIN = "BEGIN IMMEDIATE";
+    COMMIT = "COMMIT";
+    ROLLBACK = "ROLLBACK";
+    SAVEPOINT = "SAVEPOINT mark";
+    RELEASE = "RELEASE mark";
+    ROLLBACK_TO = "ROLLBACK TO mark";
+
+    // Services.
+    SELECT_SERVICE = "SELECT service, jid, imported, nodes, bytes FROM services WHERE jid = ?1";
+    INSERT_SERVICE = "INSERT INTO services (jid, imported, nodes, bytes) VALUES (?1, 0, 0, 0)";
+    UPDATE_SERVICE = "UPDATE services SET imported = ?2, nodes = ?3, bytes = ?4 WHERE service = ?1";
+    DELETE_SERVICE = "DELETE FROM services WHERE service = ?1";
+
+    // Nodes.
+    SELECT_NODE = concat!(node_row!(), "FROM nodes CROSS JOIN counters ON counters.node = nodes.node ",
+        "WHERE service = ?1 AND name = ?2");
+    SELECT_NODE_BY_KEY = concat!(node_row!(), "FROM nodes CROSS JOIN counters ON counters.node = nodes.node ",
+        "WHERE nodes.node = ?1");
+    SELECT_NODES = concat!(node_row!(), "FROM nodes CROSS JOIN counters ON counters.node = nodes.node ",
+        "WHERE service = ?1 ORDER BY name LIMIT ?2");
+    SELECT_NODES_AFTER = concat!(node_row!(), "FROM nodes CROSS JOIN counters ON counters.node = nodes.node ",
+        "WHERE service = ?1 AND name > ?3 ORDER BY name LIMIT ?2");
+    SELECT_NODES_TO_SWEEP = concat!(node_row!(), "FROM counters CROSS JOIN nodes ON nodes.node = counters.node ",
+        "WHERE sweep_at <= ?1 ORDER BY sweep_at, counters.node LIMIT ?2");
+    SELECT_NODE_VALUES = "SELECT field, value FROM node_values WHERE node = ?1 ORDER BY field, position";
+    INSERT_NODE = concat!("INSERT INTO nodes (service, name, creator, created, ", node_columns!(), ") VALUES (",
+        "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ",
+        "?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)");
+    UPDATE_NODE = concat!("UPDATE nodes SET (", node_columns!(), ") = (",
+        "?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ",
+        "?25, ?26, ?27, ?28) WHERE node = ?1");
+    DELETE_NODE = "DELETE FROM nodes WHERE node = ?1";
+    INSERT_NODE_VALUE = "INSERT INTO node_values (node, field, position, value) VALUES (?1, ?2, ?3, ?4)";
+    DELETE_NODE_VALUES = "DELETE FROM node_values WHERE node = ?1";
+    INSERT_COUNTERS = "INSERT INTO counters (node, next_seq, items, subscribers) VALUES (?1, 1, 0, 0)";
+    UPDATE_COUNTERS =
+        "UPDATE counters SET next_seq = ?2, items = ?3, subscribers = ?4, sweep_at = ?5 WHERE node = ?1";
+    SELECT_NEXT_SWEEP = "SELECT sweep_at FROM counters WHERE sweep_at IS NOT NULL ORDER BY sweep_at LIMIT 1";
+    UPSERT_REDIRECT = "INSERT INTO redirects (service, name, uri) VALUES (?1, ?2, ?3) \
+        ON CONFLICT (service, name) DO UPDATE SET uri = excluded.uri";
+    SELECT_REDIRECT = "SELECT uri FROM redirects WHERE service = ?1 AND name = ?2";
+    DELETE_REDIRECT = "DELETE FROM redirects WHERE service = ?1 AND name = ?2";
+
+    // Items.
+    INSERT_ITEM =
+        "INSERT INTO items (seq_key, node, id, publisher, published, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    SELECT_ITEM = concat!(item_row!(), "WHERE node = ?1 AND id = ?2 AND published > ?3");
+    SELECT_ITEMS = concat!(item_row!(), "WHERE seq_key BETWEEN ?1 AND ?2 AND published > ?3 ",
+        "ORDER BY seq_key LIMIT ?4");
+    SELECT_ITEMS_BACKWARDS = concat!(item_row!(), "WHERE seq_key BETWEEN ?1 AND ?2 AND published > ?3 ",
+        "ORDER BY seq_key DESC LIMIT ?4");
+    SELECT_ITEMS_AT = concat!(item_row!(), "WHERE seq_key BETWEEN ?1 AND ?2 AND published > ?3 ",
+        "ORDER BY seq_key LIMIT ?4 OFFSET ?5");
+    SELECT_FIRST_SEQ = "SELECT seq_key FROM items WHERE seq_key BETWEEN ?1 AND ?2 AND published > ?3 \
+        ORDER BY seq_key LIMIT 1";
+    SELECT_LAST_SEQ = "SELECT seq_key FROM items WHERE seq_key BETWEEN ?1 AND ?2 AND published > ?3 \
+        ORDER BY seq_key DESC LIMIT 1";
+    COUNT_EXPIRED_ITEMS = "SELECT count(*) FROM items WHERE node = ?1 AND published <= ?2";
+    COUNT_ITEMS_BEFORE =
+        "SELECT count(*) FROM items INDEXED BY items_published WHERE node = ?1 AND published > ?2 AND seq_key < ?3";
+    SELECT_VICTIM = concat!(victim_row!(), "WHERE node = ?1 AND id = ?2");
+    SELECT_OLDEST_VICTIMS = concat!(victim_row!(), "WHERE seq_key BETWEEN ?1 AND ?2 ORDER BY seq_key LIMIT ?3");
+    SELECT_EXPIRED_VICTIMS = concat!(victim_row!(), "WHERE node = ?1 AND published <= ?2 ",
+        "ORDER BY published, seq_key LIMIT ?3");
+    SELECT_VICTIMS_OF = concat!(victim_row!(), "WHERE seq_key BETWEEN ?1 AND ?2 AND publisher = ?3 ",
+        "ORDER BY seq_key");
+    DELETE_ITEM = "DELETE FROM items WHERE seq_key = ?1";
+    DELETE_ITEMS = "DELETE FROM items WHERE seq_key BETWEEN ?1 AND ?2";
+    SUM_ITEMS = "SELECT count(*), coalesce(sum(octet_length(payload)), 0) FROM items WHERE seq_key BETWEEN ?1 AND ?2";
+
+    // Affiliations.
+    SELECT_AFFILIATION = "SELECT affiliation FROM affiliations WHERE node = ?1 AND jid = ?2";
+    UPSERT_AFFILIATION = "INSERT INTO affiliations (node, jid, affiliation) VALUES (?1, ?2, ?3) \
+        ON CONFLICT (node, jid) DO UPDATE SET affiliation = excluded.affiliation";
+    DELETE_AFFILIATION = "DELETE FROM affiliations WHERE node = ?1 AND jid = ?2";
+    SELECT_AFFILIATIONS = "SELECT jid, affiliation FROM affiliations WHERE node = ?1 ORDER BY jid";
+    SELECT_AFFILIATIONS_OF = "SELECT name, affiliation FROM affiliations AS a CROSS JOIN nodes ON nodes.node = a.node \
+        WHERE a.jid = ?2 AND nodes.service = ?1 ORDER BY name";
+
+    // Subscriptions.
+    INSERT_SUBSCRIPTION = "INSERT INTO subscriptions (node, service, jid, bare, subid, state, wants_public, created, \
+        deliver, digest, digest_frequency, expire_presence, expire_at, include_body, show_values, subscription_type, \
+        subscription_depth) \
+        SELECT node, service, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16 \
+        FROM nodes WHERE node = ?1";
+    UPDATE_SUBSCRIPTION = "UPDATE subscriptions SET state = ?2, wants_public = ?3, deliver = ?4, digest = ?5, \
+        digest_frequency = ?6, expire_presence = ?7, expire_at = ?8, include_body = ?9, show_values = ?10, \
+        subscription_type = ?11, subscription_depth = ?12 WHERE subscription = ?1";
+    DELETE_SUBSCRIPTION = "DELETE FROM subscriptions WHERE subscription = ?1";
+    SELECT_SUBSCRIPTIONS_TO = concat!(subscription_row!(), "WHERE s.node = ?1 AND s.bare = ?2 ORDER BY s.subscription");
+    SELECT_SUBSCRIPTIONS = concat!(subscription_row!(), "INDEXED BY subscriptions_node ",
+        "WHERE s.node = ?1 AND s.subscription > ?2 ORDER BY s.subscription LIMIT ?3");
+    SELECT_PENDING = concat!(subscription_row!(), "INDEXED BY subscriptions_pending ",
+        "WHERE s.node = ?1 AND s.state = 'pending' ORDER BY s.subscription");
+    SELECT_NODES_WITH_PENDING = "SELECT DISTINCT name FROM subscriptions AS s CROSS JOIN nodes ON nodes.node = s.node \
+        WHERE s.service = ?1 AND s.state = 'pending' ORDER BY name";
+    SELECT_SUBSCRIPTIONS_OF = concat!(placed_row!(), "WHERE s.bare = ?1 ",
+        "ORDER BY services.jid, nodes.name, s.subscription");
+    SELECT_SUBSCRIPTIONS_OF_AT = concat!(placed_row!(), "WHERE s.bare = ?1 AND s.service = ?2 ",
+        "ORDER BY nodes.name, s.subscription");
+    SELECT_EXPIRED_SUBSCRIPTIONS = concat!(placed_row!(), "WHERE s.expire_at <= ?1 ",
+        "ORDER BY s.expire_at, s.subscription LIMIT ?2");
+    SELECT_NEXT_LEASE_END =
+        "SELECT expire_at FROM subscriptions WHERE expire_at IS NOT NULL ORDER BY expire_at LIMIT 1";
+    SELECT_PRESENCE_BOUND = concat!(placed_row!(), "WHERE s.expire_presence AND s.jid = ?1 ORDER BY s.subscription");
+
+    // Public marks.
+    INSERT_PUBLIC_SUBSCRIBER = "INSERT INTO public_subscribers (node, bare, since) VALUES (?1, ?2, ?3) \
+        ON CONFLICT (node, bare) DO NOTHING";
+    DELETE_PUBLIC_SUBSCRIBER = "DELETE FROM public_subscribers WHERE node = ?1 AND bare = ?2";
+    SELECT_PUBLIC_SUBSCRIBER =
+        "SELECT position, since, bare, '' FROM public_subscribers WHERE node = ?1 AND bare = ?2";
+    COUNT_PUBLIC_SUBSCRIBERS = "SELECT count(*) FROM public_subscribers WHERE node = ?1";
+    COUNT_PUBLIC_SUBSCRIBERS_BEFORE = "SELECT count(*) FROM public_subscribers INDEXED BY public_subscribers_node \
+        WHERE node = ?1 AND position < ?2";
+    SELECT_PUBLIC_SUBSCRIBERS = "SELECT position, since, bare, '' FROM public_subscribers \
+        INDEXED BY public_subscribers_node WHERE node = ?1 AND position > ?2 ORDER BY position LIMIT ?3 OFFSET ?4";
+    SELECT_PUBLIC_SUBSCRIBERS_BACKWARDS = "SELECT position, since, bare, '' FROM public_subscribers \
+        INDEXED BY public_subscribers_node WHERE node = ?1 AND position < ?2 ORDER BY position DESC LIMIT ?3";
+    INSERT_PUBLIC_SUBSCRIPTION =
+        "INSERT INTO public_subscriptions (account, service, node_name, since) VALUES (?1, ?2, ?3, ?4) \
+        ON CONFLICT (account, service, node_name) DO NOTHING";
+    DELETE_PUBLIC_SUBSCRIPTION =
+        "DELETE FROM public_subscriptions WHERE account = ?1 AND service = ?2 AND node_name = ?3";
+    SELECT_PUBLIC_SUBSCRIPTION = "SELECT position, since, service, node_name FROM public_subscriptions \
+        WHERE account = ?1 AND service = ?2 AND node_name = ?3";
+    COUNT_PUBLIC_SUBSCRIPTIONS = "SELECT count(*) FROM public_subscriptions WHERE account = ?1";
+    COUNT_PUBLIC_SUBSCRIPTIONS_BEFORE = "SELECT count(*) FROM public_subscriptions \
+        INDEXED BY public_subscriptions_account WHERE account = ?1 AND position < ?2";
+    SELECT_PUBLIC_SUBSCRIPTIONS = "SELECT position, since, service, node_name FROM public_subscriptions \
+        INDEXED BY public_subscriptions_account \
+        WHERE account = ?1 AND position > ?2 ORDER BY position LIMIT ?3 OFFSET ?4";
+    SELECT_PUBLIC_SUBSCRIPTIONS_BACKWARDS = "SELECT position, since, service, node_name FROM public_subscriptions \
+        INDEXED BY public_subscriptions_account WHERE account = ?1 AND position < ?2 ORDER BY position DESC LIMIT ?3";
+    DELETE_PUBLIC_SUBSCRIPTIONS = "DELETE FROM public_subscriptions WHERE account = ?1";
+    SELECT_ACCOUNTS_LISTING = "SELECT account FROM public_subscriptions WHERE service = ?1 AND node_name = ?2 \
+        ORDER BY position";
+
+    // Subscriptions managed elsewhere.
+    UPSERT_PAM_ENTRY = "INSERT INTO pam_entries (account, service, node_name, subid, state, wants_public, \
+        unsubscribing) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+        ON CONFLICT (account, service, node_name, subid) DO UPDATE SET state = excluded.state, \
+        wants_public = excluded.wants_public, unsubscribing = excluded.unsubscribing";
+    DELETE_PAM_ENTRY =
+        "DELETE FROM pam_entries WHERE account = ?1 AND service = ?2 AND node_name = ?3 AND subid = ?4";
+    DELETE_PAM_ENTRIES = "DELETE FROM pam_entries WHERE account = ?1";
+    SELECT_PAM_ENTRIES = concat!(pam_row!(), "WHERE account = ?1 ORDER BY service, node_name, subid");
+    SELECT_PAM_ENTRIES_FOR = concat!(pam_row!(), "WHERE account = ?1 AND service = ?2 AND node_name = ?3 ",
+        "ORDER BY subid");
+    SELECT_PAM_VERSION = "SELECT version FROM pam_versions WHERE account = ?1";
+    UPSERT_PAM_VERSION = "INSERT INTO pam_versions (account, version) VALUES (?1, ?2) \
+        ON CONFLICT (account) DO UPDATE SET version = excluded.version";
+    DELETE_PAM_VERSION = "DELETE FROM pam_versions WHERE account = ?1";
+    UPSERT_INTENT = "INSERT INTO intents (id, account, service, node_name, subid, operation, requester, request_id, \
+        request_to, stanza, attempts, deadline) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
+        ON CONFLICT (id) DO UPDATE SET account = excluded.account, service = excluded.service, \
+        node_name = excluded.node_name, subid = excluded.subid, operation = excluded.operation, \
+        requester = excluded.requester, request_id = excluded.request_id, request_to = excluded.request_to, \
+        stanza = excluded.stanza, attempts = excluded.attempts, deadline = excluded.deadline";
+    SELECT_INTENT = concat!(intent_row!(), "WHERE id = ?1");
+    SELECT_INTENTS_OF = concat!(intent_row!(), "WHERE account = ?1 ORDER BY id");
+    SELECT_OVERDUE_INTENTS = concat!(intent_row!(), "WHERE deadline <= ?1 ORDER BY deadline, id LIMIT ?2");
+    SELECT_NEXT_DEADLINE = "SELECT min(deadline) FROM intents";
+    DELETE_INTENT = "DELETE FROM intents WHERE id = ?1";
+    DELETE_INTENTS_OF = "DELETE FROM intents WHERE account = ?1";
+
+    // Capabilities and values.
+    SELECT_CAPABILITY = "SELECT capability FROM capabilities WHERE hash = ?1";
+    SELECT_FEATURES = "SELECT feature FROM capability_features WHERE capability = ?1 ORDER BY position";
+    DELETE_CAPABILITY = "DELETE FROM capabilities WHERE hash = ?1";
+    INSERT_CAPABILITY = "INSERT INTO capabilities (hash, learnt) VALUES (?1, ?2)";
+    INSERT_FEATURE = "INSERT INTO capability_features (capability, position, feature) VALUES (?1, ?2, ?3)";
+    DELETE_OLD_CAPABILITIES = "DELETE FROM capabilities WHERE capability IN \
+        (SELECT capability FROM capabilities ORDER BY learnt DESC, capability DESC LIMIT -1 OFFSET ?1)";
+    SELECT_VALUE = "SELECT value FROM engine_values WHERE name = ?1";
+    UPSERT_VALUE = "INSERT INTO engine_values (name, value) VALUES (?1, ?2) \
+        ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+}

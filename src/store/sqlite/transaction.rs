@@ -1,0 +1,475 @@
+//! The one write transaction: how statements run in it, and which part of the store answers which method.
+
+use std::sync::Arc;
+
+use rusqlite::{CachedStatement, Connection, Params, Row, Statement};
+
+use super::{failed, items, lists, nodes, pam, rows, statements, subscriptions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::pubsub::store::{
+    Intent, NewSubscription, NodeKey, Page, PamEntry, Place, PlacedSubscription, PublicEntry, Removed, Service,
+    ServiceKey, SubscriptionKey, Transaction,
+};
+use crate::pubsub::{Affiliation, Counters, Item, ItemId, Node, NodeConfig, NodeName, Subscription};
+use crate::time::Timestamp;
+
+/// An open transaction.
+pub(super) struct Open<'a> {
+    connection: &'a Connection,
+    state: State,
+    marks: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// SQLite has rolled everything back by itself, as it does when the disk is full. Statements would be
+    /// transactions of their own now, so none may run.
+    Lost,
+    Committed,
+}
+
+impl<'a> Open<'a> {
+    pub(super) fn begin(connection: &'a Connection) -> Result<Self> {
+        let mut open = Self { connection, state: State::Lost, marks: 0 };
+        connection.prepare_cached(statements::BEGIN).and_then(|mut begin| begin.raw_execute()).map_err(failed)?;
+        open.state = State::Open;
+        Ok(open)
+    }
+
+    fn prepare(&mut self, sql: &'static str) -> Result<CachedStatement<'a>> {
+        if self.state != State::Open {
+            return Err(Error::new(ErrorKind::Store, "the transaction was rolled back after a failure"));
+        }
+        self.connection.prepare_cached(sql).map_err(|error| self.note(error))
+    }
+
+    fn note(&mut self, error: rusqlite::Error) -> Error {
+        if self.connection.is_autocommit() {
+            self.state = State::Lost;
+        }
+        failed(error)
+    }
+
+    /// Runs a statement that changes rows; how many it changed.
+    pub(super) fn execute(&mut self, sql: &'static str, params: impl Params) -> Result<usize> {
+        let mut statement = self.prepare(sql)?;
+        statement.execute(params).map_err(|error| self.note(error))
+    }
+
+    /// The same, for a statement with more parameters than a tuple has.
+    pub(super) fn execute_bound(
+        &mut self,
+        sql: &'static str,
+        bind: impl FnOnce(&mut Statement<'_>) -> rusqlite::Result<()>,
+    ) -> Result<usize> {
+        let mut statement = self.prepare(sql)?;
+        bind(&mut statement).and_then(|()| statement.raw_execute()).map_err(|error| self.note(error))
+    }
+
+    /// The first row, if there is one.
+    pub(super) fn optional<T>(
+        &mut self,
+        sql: &'static str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
+        let mut statement = self.prepare(sql)?;
+        let row = statement.query(params).and_then(|mut rows| rows.next()?.map(read).transpose());
+        row.map_err(|error| self.note(error))
+    }
+
+    /// The row of a statement that always gives one.
+    pub(super) fn one<T>(
+        &mut self,
+        sql: &'static str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let mut statement = self.prepare(sql)?;
+        statement.query_row(params, read).map_err(|error| self.note(error))
+    }
+
+    /// Every row.
+    pub(super) fn all<T>(
+        &mut self,
+        sql: &'static str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut statement = self.prepare(sql)?;
+        let rows = statement.query_map(params, read).and_then(|rows| rows.collect());
+        rows.map_err(|error| self.note(error))
+    }
+
+    /// The key of the row that was inserted last.
+    pub(super) fn last_key(&self) -> i64 {
+        self.connection.last_insert_rowid()
+    }
+
+    fn marked(&self) -> Result<()> {
+        if self.marks == 0 {
+            return Err(Error::new(ErrorKind::Store, "there is no savepoint"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if self.state != State::Open {
+            return;
+        }
+        let rolled_back =
+            self.connection.prepare_cached(statements::ROLLBACK).and_then(|mut rollback| rollback.raw_execute());
+        if let Err(error) = rolled_back {
+            log::error!("{}", failed(error));
+        }
+    }
+}
+
+/// For `LIMIT`.
+pub(super) fn sql_limit(limit: impl TryInto<i64>) -> i64 {
+    limit.try_into().unwrap_or(i64::MAX)
+}
+
+impl Transaction for Open<'_> {
+    fn commit(mut self: Box<Self>) -> Result<()> {
+        self.execute(statements::COMMIT, ())?;
+        self.state = State::Committed;
+        Ok(())
+    }
+
+    fn savepoint(&mut self) -> Result<()> {
+        self.execute(statements::SAVEPOINT, ())?;
+        self.marks += 1;
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<()> {
+        self.marked()?;
+        self.execute(statements::RELEASE, ())?;
+        self.marks -= 1;
+        Ok(())
+    }
+
+    fn rollback(&mut self) -> Result<()> {
+        self.marked()?;
+        self.execute(statements::ROLLBACK_TO, ())?;
+        self.release()
+    }
+
+    fn service(&mut self, jid: &str) -> Result<Option<Service>> {
+        nodes::service(self, jid)
+    }
+
+    fn insert_service(&mut self, jid: &str) -> Result<Service> {
+        nodes::insert_service(self, jid)
+    }
+
+    fn update_service(&mut self, service: &Service) -> Result<()> {
+        let values = (service.key.0, service.imported, service.nodes, service.bytes);
+        self.execute(statements::UPDATE_SERVICE, values).map(drop)
+    }
+
+    fn delete_service(&mut self, service: ServiceKey) -> Result<()> {
+        self.execute(statements::DELETE_SERVICE, [service.0]).map(drop)
+    }
+
+    fn node(&mut self, service: ServiceKey, name: &str) -> Result<Option<Node>> {
+        nodes::node(self, service, name)
+    }
+
+    fn node_by_key(&mut self, node: NodeKey) -> Result<Option<Node>> {
+        nodes::node_by_key(self, node)
+    }
+
+    fn insert_node(
+        &mut self,
+        service: ServiceKey,
+        name: &str,
+        creator: &str,
+        created: Timestamp,
+        config: &Arc<NodeConfig>,
+    ) -> Result<Node> {
+        nodes::insert(self, service, name, creator, created, config)
+    }
+
+    fn update_node_config(&mut self, node: NodeKey, config: &NodeConfig) -> Result<()> {
+        nodes::update_config(self, node, config)
+    }
+
+    fn update_node_counters(&mut self, node: NodeKey, counters: &Counters) -> Result<()> {
+        let sweep_at = counters.sweep_at.map(Timestamp::micros);
+        let values = (node.0, counters.next_seq, counters.items, counters.subscribers, sweep_at);
+        self.execute(statements::UPDATE_COUNTERS, values).map(drop)
+    }
+
+    fn delete_node(&mut self, node: NodeKey) -> Result<Removed> {
+        // The range first: the cascade would look for each item by its id.
+        let removed = items::delete_all(self, node)?;
+        self.execute(statements::DELETE_NODE, [node.0])?;
+        Ok(removed)
+    }
+
+    fn nodes(&mut self, service: ServiceKey, after: Option<&str>, limit: usize) -> Result<Vec<Node>> {
+        nodes::nodes(self, service, after, limit)
+    }
+
+    fn nodes_to_sweep(&mut self, now: Timestamp, limit: usize) -> Result<Vec<Node>> {
+        nodes::to_sweep(self, now, limit)
+    }
+
+    fn next_sweep(&mut self) -> Result<Option<Timestamp>> {
+        Ok(self.optional(statements::SELECT_NEXT_SWEEP, (), rows::optional_time)?.flatten())
+    }
+
+    fn set_redirect(&mut self, service: ServiceKey, name: &str, uri: &str) -> Result<()> {
+        self.execute(statements::UPSERT_REDIRECT, (service.0, name, uri)).map(drop)
+    }
+
+    fn redirect(&mut self, service: ServiceKey, name: &str) -> Result<Option<String>> {
+        self.optional(statements::SELECT_REDIRECT, (service.0, name), rows::string)
+    }
+
+    fn insert_item(&mut self, node: NodeKey, item: &Item) -> Result<()> {
+        items::insert(self, node, item)
+    }
+
+    fn item(&mut self, node: NodeKey, id: &str, live_after: Option<Timestamp>) -> Result<Option<Item>> {
+        items::item(self, node, id, live_after)
+    }
+
+    fn last_item(&mut self, node: NodeKey, live_after: Option<Timestamp>) -> Result<Option<Item>> {
+        items::last(self, node, live_after)
+    }
+
+    fn delete_item(&mut self, node: NodeKey, id: &str) -> Result<Removed> {
+        items::delete(self, node, id)
+    }
+
+    fn delete_oldest_items(&mut self, node: NodeKey, count: i64, removed: &mut Vec<ItemId>) -> Result<Removed> {
+        items::delete_oldest(self, node, count, removed)
+    }
+
+    fn delete_expired_items(
+        &mut self,
+        node: NodeKey,
+        until: Timestamp,
+        limit: i64,
+        removed: &mut Vec<ItemId>,
+    ) -> Result<Removed> {
+        items::delete_expired(self, node, until, limit, removed)
+    }
+
+    fn delete_all_items(&mut self, node: NodeKey) -> Result<Removed> {
+        items::delete_all(self, node)
+    }
+
+    fn delete_items_of(&mut self, node: NodeKey, publisher: &str, removed: &mut Vec<ItemId>) -> Result<Removed> {
+        items::delete_of(self, node, publisher, removed)
+    }
+
+    fn items(
+        &mut self,
+        node: NodeKey,
+        counters: &Counters,
+        live_after: Option<Timestamp>,
+        place: Place<i64>,
+        limit: u64,
+    ) -> Result<Page<Item>> {
+        items::page(self, node, counters, live_after, place, limit)
+    }
+
+    fn affiliation(&mut self, node: NodeKey, jid: &str) -> Result<Affiliation> {
+        let stored = self.optional(statements::SELECT_AFFILIATION, (node.0, jid), rows::affiliation)?;
+        Ok(stored.unwrap_or(Affiliation::None))
+    }
+
+    fn set_affiliation(&mut self, node: NodeKey, jid: &str, affiliation: Affiliation) -> Result<()> {
+        match affiliation {
+            Affiliation::None => self.execute(statements::DELETE_AFFILIATION, (node.0, jid)),
+            _ => self.execute(statements::UPSERT_AFFILIATION, (node.0, jid, affiliation.as_str())),
+        }
+        .map(drop)
+    }
+
+    fn affiliations(&mut self, node: NodeKey) -> Result<Vec<(Arc<str>, Affiliation)>> {
+        self.all(statements::SELECT_AFFILIATIONS, [node.0], rows::affiliation_of_jid)
+    }
+
+    fn affiliations_of(&mut self, service: ServiceKey, jid: &str) -> Result<Vec<(NodeName, Affiliation)>> {
+        self.all(statements::SELECT_AFFILIATIONS_OF, (service.0, jid), rows::affiliation_with_node)
+    }
+
+    fn insert_subscription(&mut self, new: &NewSubscription<'_>) -> Result<SubscriptionKey> {
+        subscriptions::insert(self, new)
+    }
+
+    fn update_subscription(&mut self, subscription: &Subscription) -> Result<()> {
+        subscriptions::update(self, subscription)
+    }
+
+    fn delete_subscription(&mut self, subscription: SubscriptionKey) -> Result<()> {
+        self.execute(statements::DELETE_SUBSCRIPTION, [subscription.0]).map(drop)
+    }
+
+    fn subscriptions_to(&mut self, node: NodeKey, bare: &str) -> Result<Vec<Subscription>> {
+        self.all(statements::SELECT_SUBSCRIPTIONS_TO, (node.0, bare), rows::subscription)
+    }
+
+    fn subscriptions(
+        &mut self,
+        node: NodeKey,
+        after: Option<SubscriptionKey>,
+        limit: usize,
+    ) -> Result<Vec<Subscription>> {
+        let after = after.map_or(0, |key| key.0);
+        self.all(statements::SELECT_SUBSCRIPTIONS, (node.0, after, sql_limit(limit)), rows::subscription)
+    }
+
+    fn pending_subscriptions(&mut self, node: NodeKey) -> Result<Vec<Subscription>> {
+        self.all(statements::SELECT_PENDING, [node.0], rows::subscription)
+    }
+
+    fn nodes_with_pending(&mut self, service: ServiceKey) -> Result<Vec<NodeName>> {
+        self.all(statements::SELECT_NODES_WITH_PENDING, [service.0], rows::node_name)
+    }
+
+    fn subscriptions_of(&mut self, bare: &str, service: Option<ServiceKey>) -> Result<Vec<PlacedSubscription>> {
+        match service {
+            None => self.all(statements::SELECT_SUBSCRIPTIONS_OF, [bare], rows::placed_subscription),
+            Some(key) => self.all(statements::SELECT_SUBSCRIPTIONS_OF_AT, (bare, key.0), rows::placed_subscription),
+        }
+    }
+
+    fn expired_subscriptions(&mut self, now: Timestamp, limit: usize) -> Result<Vec<PlacedSubscription>> {
+        let values = (now.micros(), sql_limit(limit));
+        self.all(statements::SELECT_EXPIRED_SUBSCRIPTIONS, values, rows::placed_subscription)
+    }
+
+    fn next_lease_end(&mut self) -> Result<Option<Timestamp>> {
+        Ok(self.optional(statements::SELECT_NEXT_LEASE_END, (), rows::optional_time)?.flatten())
+    }
+
+    fn presence_bound_subscriptions(&mut self, jid: &str) -> Result<Vec<PlacedSubscription>> {
+        self.all(statements::SELECT_PRESENCE_BOUND, [jid], rows::placed_subscription)
+    }
+
+    fn insert_public_subscriber(&mut self, node: NodeKey, bare: &str, since: Timestamp) -> Result<bool> {
+        Ok(self.execute(statements::INSERT_PUBLIC_SUBSCRIBER, (node.0, bare, since.micros()))? > 0)
+    }
+
+    fn delete_public_subscriber(&mut self, node: NodeKey, bare: &str) -> Result<bool> {
+        Ok(self.execute(statements::DELETE_PUBLIC_SUBSCRIBER, (node.0, bare))? > 0)
+    }
+
+    fn public_subscribers(&mut self, node: NodeKey, place: Place<i64>, limit: u64) -> Result<Page<PublicEntry>> {
+        lists::page(self, &lists::SUBSCRIBERS, node.0, place, limit)
+    }
+
+    fn public_subscriber(&mut self, node: NodeKey, bare: &str) -> Result<Option<PublicEntry>> {
+        self.optional(statements::SELECT_PUBLIC_SUBSCRIBER, (node.0, bare), rows::public_entry)
+    }
+
+    fn insert_public_subscription(
+        &mut self,
+        account: &str,
+        service: &str,
+        node_name: &str,
+        since: Timestamp,
+    ) -> Result<bool> {
+        let values = (account, service, node_name, since.micros());
+        Ok(self.execute(statements::INSERT_PUBLIC_SUBSCRIPTION, values)? > 0)
+    }
+
+    fn delete_public_subscription(&mut self, account: &str, service: &str, node_name: &str) -> Result<bool> {
+        Ok(self.execute(statements::DELETE_PUBLIC_SUBSCRIPTION, (account, service, node_name))? > 0)
+    }
+
+    fn public_subscriptions(&mut self, account: &str, place: Place<i64>, limit: u64) -> Result<Page<PublicEntry>> {
+        lists::page(self, &lists::SUBSCRIPTIONS, account, place, limit)
+    }
+
+    fn public_subscription(&mut self, account: &str, service: &str, node_name: &str) -> Result<Option<PublicEntry>> {
+        self.optional(statements::SELECT_PUBLIC_SUBSCRIPTION, (account, service, node_name), rows::public_entry)
+    }
+
+    fn delete_public_subscriptions(&mut self, account: &str) -> Result<i64> {
+        Ok(sql_limit(self.execute(statements::DELETE_PUBLIC_SUBSCRIPTIONS, [account])?))
+    }
+
+    fn accounts_listing(&mut self, service: &str, node_name: &str) -> Result<Vec<Arc<str>>> {
+        self.all(statements::SELECT_ACCOUNTS_LISTING, (service, node_name), rows::text)
+    }
+
+    fn put_pam_entry(&mut self, account: &str, entry: &PamEntry) -> Result<()> {
+        pam::put_entry(self, account, entry)
+    }
+
+    fn delete_pam_entry(&mut self, account: &str, service: &str, node_name: &str, subid: &str) -> Result<bool> {
+        Ok(self.execute(statements::DELETE_PAM_ENTRY, (account, service, node_name, subid))? > 0)
+    }
+
+    fn pam_entries(&mut self, account: &str) -> Result<Vec<PamEntry>> {
+        self.all(statements::SELECT_PAM_ENTRIES, [account], rows::pam_entry)
+    }
+
+    fn pam_entries_for(&mut self, account: &str, service: &str, node_name: &str) -> Result<Vec<PamEntry>> {
+        self.all(statements::SELECT_PAM_ENTRIES_FOR, (account, service, node_name), rows::pam_entry)
+    }
+
+    fn pam_version(&mut self, account: &str) -> Result<i64> {
+        Ok(self.optional(statements::SELECT_PAM_VERSION, [account], rows::number)?.unwrap_or(0))
+    }
+
+    fn set_pam_version(&mut self, account: &str, version: i64) -> Result<()> {
+        self.execute(statements::UPSERT_PAM_VERSION, (account, version)).map(drop)
+    }
+
+    fn put_intent(&mut self, intent: &Intent) -> Result<()> {
+        pam::put_intent(self, intent)
+    }
+
+    fn intent(&mut self, id: &str) -> Result<Option<Intent>> {
+        self.optional(statements::SELECT_INTENT, [id], rows::intent)
+    }
+
+    fn delete_intent(&mut self, id: &str) -> Result<()> {
+        self.execute(statements::DELETE_INTENT, [id]).map(drop)
+    }
+
+    fn intents_of(&mut self, account: &str) -> Result<Vec<Intent>> {
+        self.all(statements::SELECT_INTENTS_OF, [account], rows::intent)
+    }
+
+    fn overdue_intents(&mut self, now: Timestamp, limit: usize) -> Result<Vec<Intent>> {
+        self.all(statements::SELECT_OVERDUE_INTENTS, (now.micros(), sql_limit(limit)), rows::intent)
+    }
+
+    fn next_deadline(&mut self) -> Result<Option<Timestamp>> {
+        self.one(statements::SELECT_NEXT_DEADLINE, (), rows::optional_time)
+    }
+
+    fn delete_pam_account(&mut self, account: &str) -> Result<()> {
+        self.execute(statements::DELETE_PAM_ENTRIES, [account])?;
+        self.execute(statements::DELETE_PAM_VERSION, [account])?;
+        self.execute(statements::DELETE_INTENTS_OF, [account]).map(drop)
+    }
+
+    fn capabilities(&mut self, hash: &str) -> Result<Option<Vec<String>>> {
+        lists::capabilities(self, hash)
+    }
+
+    fn put_capabilities(&mut self, hash: &str, features: &[String], learnt: Timestamp, keep: usize) -> Result<()> {
+        lists::put_capabilities(self, hash, features, learnt, keep)
+    }
+
+    fn value(&mut self, name: &str) -> Result<Option<String>> {
+        self.optional(statements::SELECT_VALUE, [name], rows::string)
+    }
+
+    fn set_value(&mut self, name: &str, value: &str) -> Result<()> {
+        self.execute(statements::UPSERT_VALUE, (name, value)).map(drop)
+    }
+}
