@@ -139,7 +139,7 @@ impl Element {
             match ns.as_str() {
                 "" => write!(out, " {name}='{}'", escape(value)),
                 rxml::XMLNS_XML => write!(out, " xml:{name}='{}'", escape(value)),
-                SCANSION if indent.is_some() => write!(out, " scansion:{name}='{}'", escape(value)),
+                SCANSION => write!(out, " scansion:{name}='{}'", escape(value)),
                 ns => write!(out, " xmlns:a{count}='{}' a{count}:{name}='{}'", escape(ns), escape(value)),
             }
             .ok();
