@@ -217,6 +217,10 @@ impl Transaction for Open<'_> {
         Ok(tables.service_keys.get(jid).map(|key| tables.services[key].clone()))
     }
 
+    fn service_jid(&mut self, service: ServiceKey) -> Result<Option<Arc<str>>> {
+        Ok(self.tables().services.get(&service).map(|service| service.jid.clone()))
+    }
+
     fn insert_service(&mut self, jid: &str) -> Result<Service> {
         refuse_if(self.tables().service_keys.contains_key(jid), "the service exists already")?;
         let key = ServiceKey(self.next_key());

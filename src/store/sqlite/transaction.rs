@@ -163,6 +163,10 @@ impl Transaction for Open<'_> {
         nodes::service(self, jid)
     }
 
+    fn service_jid(&mut self, service: ServiceKey) -> Result<Option<Arc<str>>> {
+        self.optional(statements::SELECT_SERVICE_JID, [service.0], rows::text)
+    }
+
     fn insert_service(&mut self, jid: &str) -> Result<Service> {
         nodes::insert_service(self, jid)
     }
