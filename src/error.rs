@@ -36,6 +36,8 @@ pub enum ErrorKind {
     Unusable,
     /// The engine is shutting down.
     Closed,
+    /// Too much is waiting already.
+    Busy,
 }
 
 impl Error {

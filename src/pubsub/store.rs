@@ -197,6 +197,8 @@ pub trait Transaction {
 
     /// The service of that address.
     fn service(&mut self, jid: &str) -> Result<Option<Service>>;
+    /// The address of the service of that row.
+    fn service_jid(&mut self, service: ServiceKey) -> Result<Option<Arc<str>>>;
     /// Makes a service without nodes, not imported.
     fn insert_service(&mut self, jid: &str) -> Result<Service>;
     /// Writes `imported`, `nodes` and `bytes`.

@@ -114,9 +114,19 @@ impl<'d> Element<'d> {
         self.attributes().iter().find(|a| a.namespace == 0 && a.name == name).map(|a| a.value.as_ref())
     }
 
-    /// All attributes without namespace, in their order.
-    pub fn plain_attributes(&self) -> impl Iterator<Item = (&'d str, &'d str)> + use<'d> {
-        self.attributes().iter().filter(|a| a.namespace == 0).map(|a| (a.name, a.value.as_ref()))
+    /// The language in force, from `xml:lang` here or further out.
+    pub fn language(&self) -> Option<&'d str> {
+        let xml = self.document.namespaces.iter().position(|namespace| *namespace == ns::XML)? as u32;
+        let mut at = Some(*self);
+        while let Some(element) = at {
+            let found = element.attributes().iter().find(|a| a.namespace == xml && a.name == "lang");
+            if let Some(found) = found {
+                return Some(&found.value);
+            }
+            let parent = element.tag().parent;
+            at = (parent != NONE).then_some(Element { document: self.document, index: parent });
+        }
+        None
     }
 
     fn attributes(&self) -> &'d [Attribute<'d>] {

@@ -1,0 +1,287 @@
+//! The store and the memory of one engine, and how inputs become transactions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::cache::Cache;
+use super::context::{Context, Memory, Stop};
+use super::decision::{Decision, Outcome};
+use super::dispatch;
+use super::ids::Ids;
+use super::input::{Input, InputKind};
+use super::presence::Presences;
+use super::settings::{Host, Hosts, Settings};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::pubsub::store::{Store, Transaction};
+use crate::time::Timestamp;
+
+pub(crate) struct Core {
+    store: Box<dyn Store>,
+    memory: Memory,
+    hosts: Hosts,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    inputs: i64,
+    commits: i64,
+    rollbacks: i64,
+    notifications: i64,
+    commit_micros: i64,
+}
+
+/// How one attempt at an input ended.
+enum Attempt {
+    Done(Vec<Decision>),
+    /// It ended early, and nothing was written.
+    Ended(Stop, Vec<Decision>),
+    /// It ended early after something was written: the transaction cannot be kept.
+    Spoilt(Stop),
+}
+
+/// One input of a group, and what came of it.
+pub(crate) struct Job<'i> {
+    pub(crate) now: Timestamp,
+    pub(crate) input: &'i Input,
+    /// None if it was not tried: an earlier one of its lane waits for facts.
+    pub(crate) outcome: Option<Result<Outcome>>,
+}
+
+impl Core {
+    pub(crate) fn new(mut store: Box<dyn Store>, config: &Config, seed: [u8; 32]) -> Result<Self> {
+        let mut ids = Ids::new(seed);
+        let mut transaction = store.begin()?;
+        let secret = match transaction.value("secret")? {
+            Some(secret) => secret,
+            None => {
+                let secret = ids.random() + &ids.random();
+                transaction.set_value("secret", &secret)?;
+                secret
+            }
+        };
+        transaction.commit()?;
+        let memory = Memory {
+            cache: Cache::new(usize::try_from(config.number("cache_size")).unwrap_or(usize::MAX)),
+            presences: Presences::default(),
+            ids,
+            features: HashMap::new(),
+            next_wake: None,
+            settings: Settings::read(config),
+            secret,
+        };
+        Ok(Self { store, memory, hosts: Hosts::new(), counts: Counts::default() })
+    }
+
+    pub(crate) fn serve(&mut self, host: Host) {
+        self.hosts.insert(host.domain.clone(), Arc::new(host));
+    }
+
+    pub(crate) fn unserve(&mut self, domain: &str) {
+        self.hosts.remove(domain);
+    }
+
+    pub(crate) fn host(&self, domain: &str) -> Option<&Host> {
+        self.hosts.get(domain).map(AsRef::as_ref)
+    }
+
+    /// Handles one input in a transaction of its own.
+    pub(crate) fn run_alone(&mut self, now: Timestamp, input: &Input) -> Result<Outcome> {
+        let mut jobs = [Job { now, input, outcome: None }];
+        if !self.try_group(&mut jobs, |_, _| false) {
+            self.rollback();
+            let [job] = &mut jobs;
+            job.outcome = Some(self.run_once(now, input));
+        }
+        let [job] = jobs;
+        job.outcome.unwrap_or_else(|| Ok(Outcome::default()))
+    }
+
+    /// Handles a group in one transaction; where that cannot be kept, each in one of its own. `waits` says whether an
+    /// input has to wait because one before it (the second argument: its place) needs facts.
+    pub(crate) fn run_group(&mut self, jobs: &mut [Job<'_>], waits: impl Fn(usize, usize) -> bool) {
+        if self.try_group(jobs, &waits) {
+            return;
+        }
+        self.rollback();
+        let mut needing: Vec<usize> = Vec::new();
+        for place in 0..jobs.len() {
+            jobs[place].outcome = None;
+            if needing.iter().any(|&earlier| waits(place, earlier)) {
+                continue;
+            }
+            let outcome = self.run_once(jobs[place].now, jobs[place].input);
+            if outcome.as_ref().is_ok_and(Outcome::needs_facts) {
+                needing.push(place);
+            }
+            jobs[place].outcome = Some(outcome);
+        }
+    }
+
+    fn rollback(&mut self) {
+        self.memory.presences.rollback();
+        self.memory.cache.clear();
+        self.memory.next_wake = None;
+        self.counts.rollbacks += 1;
+    }
+
+    /// False if the transaction was not kept; then nothing has changed in the store, but [`Core::rollback`] is due.
+    fn try_group(&mut self, jobs: &mut [Job<'_>], waits: impl Fn(usize, usize) -> bool) -> bool {
+        let Self { store, memory, hosts, counts } = self;
+        let Ok(mut transaction) = store.begin() else { return false };
+        let mut needing: Vec<usize> = Vec::new();
+        for place in 0..jobs.len() {
+            if needing.iter().any(|&earlier| waits(place, earlier)) {
+                continue;
+            }
+            let (now, input) = (jobs[place].now, jobs[place].input);
+            let outcome = match attempt(now, input, transaction.as_mut(), memory, hosts) {
+                Attempt::Done(decisions) => Ok(Outcome { decisions, input: None }),
+                Attempt::Ended(Stop::Need, needs) => {
+                    needing.push(place);
+                    Ok(Outcome { decisions: needs, input: None })
+                }
+                // A store that fails once may fail in the middle of the others too.
+                Attempt::Ended(Stop::Failed(error), _) if error.kind() == crate::error::ErrorKind::Store => {
+                    return false;
+                }
+                Attempt::Ended(stop, _) => ended(input, &stop, memory),
+                Attempt::Spoilt(_) => return false,
+            };
+            jobs[place].outcome = Some(outcome);
+        }
+        if flush(transaction.as_mut(), &mut memory.cache).and_then(|()| transaction.commit()).is_err() {
+            return false;
+        }
+        memory.presences.commit();
+        memory.cache.shrink();
+        counts.commits += 1;
+        counts.inputs += jobs.len() as i64;
+        let outcomes = jobs.iter().filter_map(|job| job.outcome.as_ref()?.as_ref().ok());
+        counts.notifications += outcomes.map(notifications).sum::<i64>();
+        true
+    }
+
+    /// One input whose failure is its own: rolled back, and answered with the error.
+    fn run_once(&mut self, now: Timestamp, input: &Input) -> Result<Outcome> {
+        let Self { store, memory, hosts, counts } = self;
+        let stop = match store.begin() {
+            Err(error) => Stop::Failed(error),
+            Ok(mut transaction) => match attempt(now, input, transaction.as_mut(), memory, hosts) {
+                Attempt::Ended(Stop::Need, needs) => return Ok(Outcome { decisions: needs, input: None }),
+                Attempt::Ended(stop, _) | Attempt::Spoilt(stop) => stop,
+                Attempt::Done(decisions) => {
+                    let flushed = flush(transaction.as_mut(), &mut memory.cache);
+                    match flushed.and_then(|()| transaction.commit()) {
+                        Ok(()) => {
+                            memory.presences.commit();
+                            memory.cache.shrink();
+                            counts.commits += 1;
+                            counts.inputs += 1;
+                            let outcome = Outcome { decisions, input: None };
+                            counts.notifications += notifications(&outcome);
+                            return Ok(outcome);
+                        }
+                        Err(error) => Stop::Failed(error),
+                    }
+                }
+            },
+        };
+        self.rollback();
+        if let Stop::Need = stop {
+            return self.ask_again(now, input);
+        }
+        ended(input, &stop, &self.memory)
+    }
+
+    /// Facts were found to be needed only after something was written; it has been undone, and the needs are named again.
+    fn ask_again(&mut self, now: Timestamp, input: &Input) -> Result<Outcome> {
+        let Self { store, memory, hosts, .. } = self;
+        let mut transaction = store.begin()?;
+        let mark = memory.presences.mark();
+        let mut context = Context::new(now, input.privileged, &input.facts, transaction.as_mut(), memory, hosts);
+        let _ = dispatch::run(&mut context, input);
+        let decisions = context.needs.drain(..).map(Decision::Need).collect();
+        drop(context);
+        memory.presences.rollback_to(mark);
+        drop(transaction);
+        memory.cache.clear();
+        Ok(Outcome { decisions, input: None })
+    }
+
+    pub(crate) fn statistics(&mut self) -> Result<Vec<(String, i64)>> {
+        let mut figures: Vec<(String, i64)> =
+            self.store.statistics()?.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let resources = i64::try_from(self.memory.presences.total()).unwrap_or(i64::MAX);
+        let cache = i64::try_from(self.memory.cache.bytes()).unwrap_or(i64::MAX);
+        let own = [
+            ("inputs", self.counts.inputs),
+            ("commits", self.counts.commits),
+            ("rollbacks", self.counts.rollbacks),
+            ("notifications", self.counts.notifications),
+            ("commit_micros", self.counts.commit_micros),
+            ("resources", resources),
+            ("cache_bytes", cache),
+        ];
+        figures.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        Ok(figures)
+    }
+}
+
+fn attempt(
+    now: Timestamp,
+    input: &Input,
+    transaction: &mut (dyn Transaction + '_),
+    memory: &mut Memory,
+    hosts: &Hosts,
+) -> Attempt {
+    let mark = memory.presences.mark();
+    let next_wake = memory.next_wake;
+    let mut context = Context::new(now, input.privileged, &input.facts, transaction, memory, hosts);
+    let result = dispatch::run(&mut context, input);
+    let Context { out, needs, wrote, .. } = context;
+    match result {
+        Ok(()) => Attempt::Done(out),
+        Err(stop) => {
+            memory.presences.rollback_to(mark);
+            memory.next_wake = next_wake;
+            match (stop, wrote) {
+                (stop, true) => Attempt::Spoilt(stop),
+                (stop, false) => Attempt::Ended(stop, needs.into_iter().map(Decision::Need).collect()),
+            }
+        }
+    }
+}
+
+/// The answer to an input that was refused or failed, or the error for the caller if nobody can be answered.
+fn ended(input: &Input, stop: &Stop, memory: &Memory) -> Result<Outcome> {
+    if let Some(stanza) = dispatch::failure_answer(input, stop, &memory.settings.limits) {
+        return Ok(Outcome { decisions: vec![Decision::Route { stanza }], input: None });
+    }
+    match (dispatch::failure_text(stop), &input.kind) {
+        // A message or presence that cannot be handled is not answered.
+        (Some(error), InputKind::Stanza(_)) if error.kind() == crate::error::ErrorKind::Xml => Err(error),
+        (_, InputKind::Stanza(_)) | (None, _) => Ok(Outcome::default()),
+        (Some(error), _) => Err(error),
+    }
+}
+
+fn flush(transaction: &mut (dyn Transaction + '_), cache: &mut Cache) -> std::result::Result<(), Error> {
+    let (nodes, services) = cache.dirty();
+    for node in nodes {
+        transaction.update_node_counters(node.key, &node.counters)?;
+    }
+    for service in services {
+        transaction.update_service(&service)?;
+    }
+    Ok(())
+}
+
+fn notifications(outcome: &Outcome) -> i64 {
+    let count = |decision: &Decision| match decision {
+        Decision::Multicast { recipients, .. } => recipients.len() as i64,
+        _ => 0,
+    };
+    outcome.decisions.iter().map(count).sum()
+}

@@ -1,0 +1,98 @@
+//! What comes out of the engine: decisions that the host carries out, in their order.
+
+use std::sync::Arc;
+
+use super::input::Input;
+use crate::time::Timestamp;
+
+/// One thing for the host to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Go on as if the engine were not there.
+    Pass,
+    /// Send this stanza; it has `from` and `to`.
+    Route {
+        /// The stanza.
+        stanza: String,
+    },
+    /// Send this stanza to several recipients: for the one at place `k`, `to` is its JID and `id` is `id` + "-" + `k`.
+    Multicast {
+        /// The stanza, without `to` and `id`.
+        stanza: String,
+        /// The beginning of each copy's `id`.
+        id: String,
+        /// Their JIDs.
+        recipients: Arc<[Arc<str>]>,
+    },
+    /// Answer this and give the same input again. Nothing has been changed.
+    Need(Need),
+    /// Give [`Input::tick`] at this time, or somewhat later. An earlier one asked for before still stands.
+    Wake(Timestamp),
+    /// Tell modules of the host that look into the service.
+    Event(Event),
+    /// The answer to a command or an import.
+    Reply(String),
+}
+
+/// A fact that only the host knows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Need {
+    /// Does this account exist?
+    Account(String),
+    /// How does the roster of `owner` have `contact`?
+    Roster {
+        /// Bare JID of the account.
+        owner: String,
+        /// Bare JID of the contact.
+        contact: String,
+    },
+    /// Is `who` an administrator of `service`?
+    Admin {
+        /// Bare JID.
+        who: String,
+        /// JID of the service.
+        service: String,
+    },
+    /// Does `owner` block `contact` (XEP-0191)?
+    Blocked {
+        /// Bare JID of the account.
+        owner: String,
+        /// The contact, bare or full.
+        contact: String,
+    },
+    /// Hand over the data that the module before had for this service, by an input of its own; then answer.
+    Import(String),
+}
+
+/// Something that happened in a service, for modules inside the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Which of the events.
+    pub name: &'static str,
+    /// JID of the service.
+    pub service: String,
+    /// NodeID.
+    pub node: String,
+    /// ItemID, empty if it is not about one.
+    pub item: String,
+    /// Who did it; the subscriber, for events about a subscription.
+    pub actor: String,
+    /// The payload of the item, empty if there is none.
+    pub payload: Arc<str>,
+}
+
+/// Everything that came of one input.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What to do, in this order.
+    pub decisions: Vec<Decision>,
+    /// The input, if it was submitted and facts are needed: it is to be submitted again with them.
+    pub input: Option<Input>,
+}
+
+impl Outcome {
+    /// Whether facts are needed before anything can be done.
+    pub fn needs_facts(&self) -> bool {
+        self.decisions.iter().any(|decision| matches!(decision, Decision::Need(_)))
+    }
+}

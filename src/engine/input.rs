@@ -1,0 +1,145 @@
+//! What goes into the engine: stanzas, facts, the passing of time.
+
+use std::collections::HashMap;
+
+use crate::jid::{BareJid, Jid};
+use crate::pubsub::access::Relation;
+
+use super::queue::Ticket;
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InputKind {
+    /// A stanza for an account, host or component that this engine serves, as XML. `from` is always there; no `to` means
+    /// the sender's own account.
+    Stanza(String),
+    /// A time that was asked for has come.
+    Tick,
+    /// The session of this full JID is gone.
+    SessionEnded(String),
+    /// This account does not exist any more.
+    AccountRemoved(String),
+    /// The roster of `owner` now says something else about `contact`.
+    RosterChanged {
+        /// Bare JID of the account.
+        owner: String,
+        /// Bare JID of the contact.
+        contact: String,
+    },
+    /// Data of one service from the module that was there before.
+    Import(String),
+    /// A command of an administrator.
+    Command(String),
+}
+
+/// One call of the engine.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// What happened.
+    pub kind: InputKind,
+    /// Whether it acts with the rights of the service's administrator.
+    pub privileged: bool,
+    /// What the host was asked and has answered.
+    pub facts: Facts,
+    pub(super) ticket: Option<Ticket>,
+}
+
+impl Input {
+    /// An input of that kind, without facts.
+    pub fn new(kind: InputKind) -> Self {
+        Self { kind, privileged: false, facts: Facts::default(), ticket: None }
+    }
+
+    /// A stanza.
+    pub fn stanza(xml: impl Into<String>) -> Self {
+        Self::new(InputKind::Stanza(xml.into()))
+    }
+
+    /// The passing of time.
+    pub fn tick() -> Self {
+        Self::new(InputKind::Tick)
+    }
+
+    /// The end of a session.
+    pub fn session_ended(jid: impl Into<String>) -> Self {
+        Self::new(InputKind::SessionEnded(jid.into()))
+    }
+}
+
+/// How the owner's roster has a contact: whose presence goes where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RosterSubscription {
+    /// Nobody's.
+    None,
+    /// The contact's to the owner.
+    To,
+    /// The owner's to the contact.
+    From,
+    /// Both.
+    Both,
+}
+
+impl RosterSubscription {
+    /// Whether the contact receives the owner's presence.
+    pub const fn shares_presence(self) -> bool {
+        matches!(self, Self::From | Self::Both)
+    }
+}
+
+/// What the host has answered. Facts hold for the one input they came with.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    accounts: HashMap<String, bool>,
+    rosters: HashMap<(String, String), Relation>,
+    admins: HashMap<(String, String), bool>,
+    blocked: HashMap<(String, String), bool>,
+    imported: HashMap<String, bool>,
+}
+
+impl Facts {
+    /// Whether an account exists.
+    pub fn insert_account(&mut self, account: &str, exists: bool) {
+        self.accounts.insert(account.to_owned(), exists);
+    }
+
+    /// How the roster of `owner` has `contact`.
+    pub fn insert_roster(&mut self, owner: &str, contact: &str, subscription: RosterSubscription, groups: Vec<String>) {
+        let relation = Relation { presence: subscription.shares_presence(), groups };
+        self.rosters.insert((owner.to_owned(), contact.to_owned()), relation);
+    }
+
+    /// Whether somebody is an administrator of a service.
+    pub fn insert_admin(&mut self, who: &str, service: &str, admin: bool) {
+        self.admins.insert((who.to_owned(), service.to_owned()), admin);
+    }
+
+    /// Whether `owner` blocks `contact`.
+    pub fn insert_blocked(&mut self, owner: &str, contact: &str, blocked: bool) {
+        self.blocked.insert((owner.to_owned(), contact.to_owned()), blocked);
+    }
+
+    /// Whether old data of the service has been handed over; false if that failed and is to be tried again.
+    pub fn insert_import(&mut self, service: &str, done: bool) {
+        self.imported.insert(service.to_owned(), done);
+    }
+
+    pub(super) fn account(&self, account: &str) -> Option<bool> {
+        self.accounts.get(account).copied()
+    }
+
+    pub(super) fn roster(&self, owner: &BareJid, contact: &str) -> Option<&Relation> {
+        self.rosters.get(&(owner.as_str().to_owned(), contact.to_owned()))
+    }
+
+    pub(super) fn admin(&self, who: &str, service: &str) -> Option<bool> {
+        self.admins.get(&(who.to_owned(), service.to_owned())).copied()
+    }
+
+    pub(super) fn blocked(&self, owner: &BareJid, contact: &Jid) -> Option<bool> {
+        self.blocked.get(&(owner.as_str().to_owned(), contact.as_str().to_owned())).copied()
+    }
+
+    pub(super) fn import(&self, service: &str) -> Option<bool> {
+        self.imported.get(service).copied()
+    }
+}

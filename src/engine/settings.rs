@@ -1,0 +1,114 @@
+//! Options in the form in which they are used.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::pubsub::NodeConfig;
+use crate::pubsub::config::Limit;
+use crate::pubsub::policy::{CreateNodes, Kind, Policy};
+use crate::xml::Limits;
+
+/// What a host or component of this server is to the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ServiceKind {
+    /// A host with accounts: each is a service of its own (XEP-0163).
+    Accounts,
+    /// A pubsub component (XEP-0060).
+    Component,
+}
+
+/// Settings of the whole engine.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) max_resources: usize,
+    pub(crate) caps_kept: usize,
+    pub(crate) request_timeout: i64,
+}
+
+impl Settings {
+    pub(crate) fn read(config: &Config) -> Self {
+        Self {
+            limits: Limits {
+                bytes: config.number("max_stanza_bytes") as usize,
+                depth: config.number("max_stanza_depth") as usize,
+                attributes: config.number("max_stanza_attributes") as usize,
+                children: config.number("max_stanza_children") as usize,
+            },
+            max_resources: config.number("max_resources") as usize,
+            caps_kept: config.number("caps_kept") as usize,
+            request_timeout: config.number("request_timeout") as i64,
+        }
+    }
+}
+
+/// A host or component that is served.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) domain: String,
+    pub(crate) name: String,
+    pub(crate) policy: Policy,
+    pub(crate) import: bool,
+    pub(crate) events: bool,
+}
+
+/// All of them, by domain.
+pub(crate) type Hosts = HashMap<String, Arc<Host>>;
+
+impl Host {
+    pub(crate) fn read(domain: &str, kind: ServiceKind, config: &Config) -> Result<Self> {
+        for (option, later) in [("auto_subscribe", "true"), ("journal", "true")] {
+            if config.text(option) == later {
+                return Err(unsupported(option));
+            }
+        }
+        if !matches!(config.text("eventing"), "" | "false") {
+            return Err(unsupported("eventing"));
+        }
+        let account = kind == ServiceKind::Accounts;
+        let mut defaults = if account { NodeConfig::account() } else { NodeConfig::component() };
+        let max_items = config.text("default_max_items");
+        if !max_items.is_empty() {
+            defaults.max_items = Limit::parse(max_items).ok_or_else(|| {
+                let why = format!(
+                    "option \"default_max_items\" is \"{}\", but takes a number or max",
+                    max_items.escape_default()
+                );
+                Error::new(ErrorKind::InvalidOption, why)
+            })?;
+        }
+        let policy = Policy {
+            kind: if account { Kind::Account } else { Kind::Component },
+            defaults: Arc::new(defaults),
+            create_nodes: match config.text("create_nodes") {
+                "anyone" => CreateNodes::Anyone,
+                "admins" => CreateNodes::Admins,
+                _ => CreateNodes::Local,
+            },
+            auto_create: match config.text("autocreate_on_publish") {
+                "" => account,
+                value => value == "true",
+            },
+            auto_create_on_subscribe: config.boolean("autocreate_on_subscribe"),
+            expose_publisher: config.boolean("expose_publisher"),
+            admins_own: config.text("default_admin_affiliation") == "owner",
+            max_items: u32::try_from(config.number("max_items")).unwrap_or(u32::MAX),
+            max_nodes: if account { u32::try_from(config.number("max_nodes")).unwrap_or(u32::MAX) } else { u32::MAX },
+            max_bytes: if account { config.number("max_bytes") } else { u64::MAX },
+            max_subscriptions: u32::try_from(config.number("max_subscriptions")).unwrap_or(u32::MAX),
+        };
+        Ok(Self {
+            domain: domain.to_owned(),
+            name: config.text("name").to_owned(),
+            policy,
+            import: config.boolean("import"),
+            events: config.boolean("events"),
+        })
+    }
+}
+
+fn unsupported(option: &str) -> Error {
+    Error::new(ErrorKind::InvalidOption, format!("option \"{option}\": this version does not have it yet"))
+}

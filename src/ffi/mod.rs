@@ -1,0 +1,825 @@
+//! The C ABI: every exported function, in alphabetical order, and nothing but conversion.
+//!
+//! Opaque objects are made and freed here. Text is a pointer and a length. Everything that can fail returns a
+//! [`pam_pps_result`], and outputs are written on success only. No panic leaves this module.
+#![allow(unsafe_code, reason = "this is the one place where pointers of others are followed")]
+#![allow(non_camel_case_types, reason = "the names that C has")]
+
+mod handle;
+mod log;
+mod panic;
+mod result;
+mod slice;
+
+use std::sync::Arc;
+
+pub use self::log::pam_pps_log_sink_function;
+pub use self::result::pam_pps_result;
+pub use self::slice::pam_pps_slice;
+
+use self::handle::{borrow, borrow_mut, into_raw, take, write};
+use self::panic::{guard, guard_value};
+use self::slice::text;
+use crate::config::Config;
+use crate::engine::{Decision, Engine, Input, InputKind, Need, Outcome, RosterSubscription, ServiceKind};
+use crate::error::Error;
+use crate::time::Timestamp;
+use crate::xep::Where;
+
+use pam_pps_result::{PAM_PPS_RESULT_INVALID_ARGUMENT, PAM_PPS_RESULT_NULL_POINTER, PAM_PPS_RESULT_PANIC};
+
+/// Options by name and value.
+pub struct pam_pps_config(Config);
+
+/// An engine with its store.
+pub struct pam_pps_engine(Engine);
+
+/// One thing that happened, with the facts that the host knows about it.
+pub struct pam_pps_input(Input);
+
+/// What came of an input: the decisions for the host to carry out, in their order.
+pub struct pam_pps_outcome {
+    decisions: Vec<Decision>,
+    input: Option<Input>,
+}
+
+/// A text that is owned by whoever got it.
+pub struct pam_pps_text(String);
+
+/// What a `pam_pps_input` is about.
+#[repr(u32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum pam_pps_input_kind {
+    /// A stanza, as XML in the namespace `jabber:client`. `from` is always there: the full JID of a client, the JID of a
+    /// component or server. No `to` means the sender's own account. What belongs here: everything addressed to the bare JID
+    /// of an account of a served host, to the domain of such a host, or to a served component (answers, errors and presence
+    /// included), and the presence that an account's own clients broadcast (without `to`).
+    PAM_PPS_INPUT_STANZA = 1,
+    /// A time that `PAM_PPS_DECISION_WAKE` asked for has come.
+    PAM_PPS_INPUT_TICK = 2,
+    /// The session of the full JID in `data` is gone. (Unavailable presence says the same.)
+    PAM_PPS_INPUT_SESSION_ENDED = 3,
+    /// The account of the bare JID in `data` does not exist any more.
+    PAM_PPS_INPUT_ACCOUNT_REMOVED = 4,
+    /// The roster of the bare JID in `data` now says something else about the bare JID in `extra`.
+    PAM_PPS_INPUT_ROSTER_CHANGED = 5,
+    /// Data of the module that was there before, as an `<import xmlns='urn:pam_pps:import:1'/>` document of one service.
+    PAM_PPS_INPUT_IMPORT = 6,
+    /// A command of an administrator, as text; "help" lists them.
+    PAM_PPS_INPUT_COMMAND = 7,
+}
+
+/// What a decision asks the host to do.
+#[repr(u32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum pam_pps_decision_kind {
+    /// Go on as if the engine were not there.
+    PAM_PPS_DECISION_PASS = 1,
+    /// Send the stanza. It has `from` and `to`.
+    PAM_PPS_DECISION_ROUTE = 2,
+    /// Send the stanza, which has neither `to` nor `id`, to each recipient: the one at place `k` (from 0) gets `to` set to its
+    /// JID and `id` to the stanza id, "-" and `k` in decimal.
+    PAM_PPS_DECISION_MULTICAST = 3,
+    /// Find out the fact, and give the same input again with it. Nothing has been changed. All needs of an outcome are to be
+    /// answered at once.
+    PAM_PPS_DECISION_NEED = 4,
+    /// Give `PAM_PPS_INPUT_TICK` at the time, or somewhat later. Of several times the earliest counts.
+    PAM_PPS_DECISION_WAKE = 5,
+    /// Tell modules of the host that look into a service: the event, the service (`jid`), the actor (`other_jid`), the node,
+    /// the item, and the payload (the stanza). Only for services that were given the option "events".
+    PAM_PPS_DECISION_EVENT = 6,
+    /// The answer to a command or an import is in the stanza, as text.
+    PAM_PPS_DECISION_REPLY = 7,
+}
+
+/// What a decision of kind `PAM_PPS_DECISION_NEED` asks.
+#[repr(u32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum pam_pps_need_kind {
+    /// Does the account `jid` exist? Answer: bool.
+    PAM_PPS_NEED_ACCOUNT = 1,
+    /// How does the roster of `jid` have the contact `other_jid`? Answer: `pam_pps_input_fact_roster`.
+    PAM_PPS_NEED_ROSTER = 2,
+    /// Is `jid` an administrator of the service `other_jid`? Answer: bool.
+    PAM_PPS_NEED_ADMIN = 3,
+    /// Does the account `jid` block `other_jid` (XEP-0191)? Answer: bool.
+    PAM_PPS_NEED_BLOCKED = 4,
+    /// Data of the service `jid` that an earlier module kept: give it by `PAM_PPS_INPUT_IMPORT` through `pam_pps_engine_handle`
+    /// if there is any, then answer: true if that went well or there was none, false if it is to be tried again later.
+    PAM_PPS_NEED_IMPORT = 5,
+}
+
+/// How a roster has a contact, seen from the owner of the roster.
+#[repr(u32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum pam_pps_roster_subscription {
+    /// No presence goes either way.
+    PAM_PPS_ROSTER_NONE = 0,
+    /// The owner receives the contact's presence.
+    PAM_PPS_ROSTER_TO = 1,
+    /// The contact receives the owner's presence.
+    PAM_PPS_ROSTER_FROM = 2,
+    /// Both.
+    PAM_PPS_ROSTER_BOTH = 3,
+}
+
+/// What a served domain is.
+#[repr(u32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum pam_pps_service_kind {
+    /// A host with accounts.
+    PAM_PPS_SERVICE_ACCOUNTS = 1,
+    /// A pubsub component.
+    PAM_PPS_SERVICE_COMPONENT = 2,
+}
+
+/// Where disco#info is asked for.
+#[repr(u32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum pam_pps_where {
+    /// At an account.
+    PAM_PPS_WHERE_ACCOUNT = 1,
+    /// At the domain of accounts.
+    PAM_PPS_WHERE_DOMAIN = 2,
+    /// At a pubsub component.
+    PAM_PPS_WHERE_COMPONENT = 3,
+}
+
+/// Given the outcome of a submitted input, which it owns and has to free, on the engine's worker thread. It must not call
+/// `pam_pps_engine_free`.
+pub type pam_pps_completion_function =
+    Option<unsafe extern "C" fn(user: *mut libc::c_void, outcome: *mut pam_pps_outcome)>;
+
+/// Writes the text of an error where the caller wants it.
+///
+/// # Safety
+/// `out` is NULL or writable.
+unsafe fn fail(error: &Error, out: *mut *mut pam_pps_text) -> pam_pps_result {
+    if !out.is_null() {
+        // SAFETY: not NULL, and writable as the caller promises.
+        unsafe { out.write(into_raw(pam_pps_text(error.to_string()))) };
+    }
+    error.into()
+}
+
+/// Frees a configuration. NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_config_free(config: *mut pam_pps_config) {
+    // SAFETY: the caller gives back what `pam_pps_config_new` gave.
+    guard_value((), || unsafe { handle::free(config) });
+}
+
+/// Makes a configuration with every option at its default.
+///
+/// Memory: owned by the caller; freed by `pam_pps_config_free`. NULL if that was not possible.
+#[unsafe(no_mangle)]
+pub extern "C" fn pam_pps_config_new() -> *mut pam_pps_config {
+    guard_value(std::ptr::null_mut(), || into_raw(pam_pps_config(Config::new())))
+}
+
+/// Sets one option.
+///
+/// Parameters: `key` and `value` are lent for the call. `error` may be NULL; otherwise, on failure, it is given a text that
+/// says what was wrong, to be freed by `pam_pps_text_free`.
+///
+/// Returns: OK; UNKNOWN_OPTION; INVALID_OPTION; NULL_POINTER; INVALID_UTF8.
+///
+/// Threads: a configuration is changed by one thread at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_config_set(
+    config: *mut pam_pps_config,
+    key: *const u8,
+    key_len: usize,
+    value: *const u8,
+    value_len: usize,
+    error: *mut *mut pam_pps_text,
+) -> pam_pps_result {
+    guard(|| {
+        // SAFETY: as the header demands.
+        let (config, key, value) = unsafe { (borrow_mut(config)?, text(key, key_len)?, text(value, value_len)?) };
+        // SAFETY: as the header demands.
+        config.0.set(key, value).map_err(|e| unsafe { fail(&e, error) })
+    })
+}
+
+/// What disco#info says at a served domain: lines separated by "\n". First a line for each identity ("identity", category,
+/// type and name, with tabs between them), then a line for each feature.
+///
+/// Returns: OK; INVALID_ARGUMENT if the domain is not served; NULL_POINTER; INVALID_UTF8; UNUSABLE; PANIC.
+///
+/// Memory: `out` is given a text to be freed by `pam_pps_text_free`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_engine_features(
+    engine: *const pam_pps_engine,
+    domain: *const u8,
+    domain_len: usize,
+    place: u32,
+    out: *mut *mut pam_pps_text,
+) -> pam_pps_result {
+    guard(|| {
+        // SAFETY: as the header demands.
+        let (engine, domain) = unsafe { (borrow(engine)?, text(domain, domain_len)?) };
+        let place = match place {
+            1 => Where::Account,
+            2 => Where::Domain,
+            3 => Where::Component,
+            _ => return Err(PAM_PPS_RESULT_INVALID_ARGUMENT),
+        };
+        let features = engine.0.features(domain, place).map_err(|error| pam_pps_result::from(&error))?;
+        if out.is_null() {
+            return Err(PAM_PPS_RESULT_NULL_POINTER);
+        }
+        // SAFETY: as the header demands.
+        unsafe { write(out, into_raw(pam_pps_text(features))) }
+    })
+}
+
+/// Closes an engine: what was submitted is finished and handed to its completions, the worker ends, the store is closed.
+/// NULL is fine.
+///
+/// Threads: no other call may be under way.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_engine_free(engine: *mut pam_pps_engine) {
+    // SAFETY: the caller gives back what `pam_pps_engine_open` gave.
+    guard_value((), || unsafe { handle::free(engine) });
+}
+
+/// Handles one input and waits for the commit.
+///
+/// Parameters: `now` is the present time in microseconds since 1970. `input` is lent. A failing store is an answer in the
+/// outcome, not an error of this function.
+///
+/// Returns: OK; INVALID_ARGUMENT if the input makes no sense; NULL_POINTER; STORE; UNUSABLE; PANIC, after which the engine is
+/// unusable.
+///
+/// Memory: `out` is given an outcome to be freed by `pam_pps_outcome_free`.
+///
+/// Threads: any; calls are carried out one after the other.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_engine_handle(
+    engine: *mut pam_pps_engine,
+    now: i64,
+    input: *const pam_pps_input,
+    out: *mut *mut pam_pps_outcome,
+) -> pam_pps_result {
+    // SAFETY: as the header demands.
+    let found = unsafe { borrow(engine) };
+    let result = guard(|| {
+        // SAFETY: as the header demands.
+        let (engine, input) = unsafe { (borrow(engine)?, borrow(input)?) };
+        if out.is_null() {
+            return Err(PAM_PPS_RESULT_NULL_POINTER);
+        }
+        let outcome = engine.0.handle(Timestamp::from_micros(now), &input.0).map_err(|e| pam_pps_result::from(&e))?;
+        // SAFETY: as the header demands.
+        unsafe { write(out, into_raw(outcome.into())) }
+    });
+    if let (PAM_PPS_RESULT_PANIC, Ok(engine)) = (result, found) {
+        engine.0.mark_unusable();
+    }
+    result
+}
+
+/// Opens an engine on the store that the options name.
+///
+/// Parameters: `config` is lent. `error` may be NULL; otherwise, on failure, it is given a text that says what was wrong.
+///
+/// Returns: OK; INVALID_OPTION; STORE; NULL_POINTER; PANIC.
+///
+/// Memory: `out` is given an engine to be freed by `pam_pps_engine_free`, `error` a text to be freed by `pam_pps_text_free`.
+///
+/// Threads: an engine may be used from any number of threads.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_engine_open(
+    config: *const pam_pps_config,
+    out: *mut *mut pam_pps_engine,
+    error: *mut *mut pam_pps_text,
+) -> pam_pps_result {
+    guard(|| {
+        // SAFETY: as the header demands.
+        let config = unsafe { borrow(config)? };
+        if out.is_null() {
+            return Err(PAM_PPS_RESULT_NULL_POINTER);
+        }
+        // SAFETY: as the header demands.
+        let engine = Engine::open_with(&config.0, block_signals).map_err(|e| unsafe { fail(&e, error) })?;
+        // SAFETY: as the header demands.
+        unsafe { write(out, into_raw(pam_pps_engine(engine))) }
+    })
+}
+
+/// Signals are for the host's threads: the worker takes none.
+fn block_signals() {
+    // SAFETY: the set is filled before it is used, and the mask is that of this thread alone.
+    unsafe {
+        let mut all = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
+    }
+}
+
+/// Takes over a host with accounts, or a pubsub component. A second call for a domain replaces its options.
+///
+/// Parameters: `kind` is a `pam_pps_service_kind`; `options` and `domain` are lent; `error` as for `pam_pps_engine_open`.
+///
+/// Returns: OK; INVALID_ARGUMENT; INVALID_OPTION; NULL_POINTER; INVALID_UTF8; UNUSABLE; PANIC.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_engine_serve(
+    engine: *mut pam_pps_engine,
+    domain: *const u8,
+    domain_len: usize,
+    kind: u32,
+    options: *const pam_pps_config,
+    error: *mut *mut pam_pps_text,
+) -> pam_pps_result {
+    guard(|| {
+        // SAFETY: as the header demands.
+        let (engine, domain, options) = unsafe { (borrow(engine)?, text(domain, domain_len)?, borrow(options)?) };
+        let kind = match kind {
+            1 => ServiceKind::Accounts,
+            2 => ServiceKind::Component,
+            _ => return Err(PAM_PPS_RESULT_INVALID_ARGUMENT),
+        };
+        // SAFETY: as the header demands.
+        engine.0.serve(domain, kind, &options.0).map_err(|e| unsafe { fail(&e, error) })
+    })
+}
+
+/// Figures for an administrator: lines of name and value with a space between them.
+///
+/// Returns: OK; STORE; NULL_POINTER; UNUSABLE; PANIC.
+///
+/// Memory: `out` is given a text to be freed by `pam_pps_text_free`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_engine_statistics(
+    engine: *const pam_pps_engine,
+    out: *mut *mut pam_pps_text,
+) -> pam_pps_result {
+    guard(|| {
+        // SAFETY: as the header demands.
+        let engine = unsafe { borrow(engine)? };
+        if out.is_null() {
+            return Err(PAM_PPS_RESULT_NULL_POINTER);
+        }
+        let figures = engine.0.statistics().map_err(|error| pam_pps_result::from(&error))?;
+        let lines: Vec<String> = figures.into_iter().map(|(name, value)| format!("{name} {value}")).collect();
+        // SAFETY: as the header demands.
+        unsafe { write(out, into_raw(pam_pps_text(lines.join("\n")))) }
+    })
+}
+
+struct Completion {
+    function: unsafe extern "C" fn(*mut libc::c_void, *mut pam_pps_outcome),
+    user: *mut libc::c_void,
+}
+
+// SAFETY: the pointer is handed back to the host's function and never followed here; the header says on which thread.
+unsafe impl Send for Completion {}
+
+impl Completion {
+    fn call(self, outcome: Outcome) {
+        // SAFETY: the host gave the function and its argument for this one call.
+        unsafe { (self.function)(self.user, into_raw(outcome.into())) };
+    }
+}
+
+/// Queues one input. Many of them are committed at once; `done` is given the outcome after the commit, on the engine's worker
+/// thread. Inputs of one service are handled in the order in which they were submitted.
+///
+/// If the outcome has needs, take the input out of it (`pam_pps_outcome_take_input`), add the facts, and submit it again:
+/// what came after it for the same service waits until then. Freeing that input gives it up, and the others go on.
+///
+/// Parameters: `now` is the present time in microseconds since 1970. `done` is called exactly once if this returns OK, and
+/// never otherwise.
+///
+/// Returns: OK; BUSY if too many are waiting; CLOSED; NULL_POINTER; UNUSABLE; PANIC.
+///
+/// Memory: the input belongs to the engine from here on, whatever is returned.
+///
+/// Threads: any.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_engine_submit(
+    engine: *mut pam_pps_engine,
+    now: i64,
+    input: *mut pam_pps_input,
+    done: pam_pps_completion_function,
+    user: *mut libc::c_void,
+) -> pam_pps_result {
+    guard(|| {
+        // SAFETY: as the header demands.
+        let input = unsafe { take(input)? };
+        // SAFETY: as the header demands.
+        let engine = unsafe { borrow(engine)? };
+        let function = done.ok_or(PAM_PPS_RESULT_NULL_POINTER)?;
+        let completion = Completion { function, user };
+        let done = Box::new(move |outcome| completion.call(outcome));
+        engine.0.submit(Timestamp::from_micros(now), input.0, done).map_err(|error| pam_pps_result::from(&error))
+    })
+}
+
+/// Gives a host or component back. Its data stays in the store.
+///
+/// Returns: OK; NULL_POINTER; INVALID_UTF8; UNUSABLE; PANIC.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_engine_unserve(
+    engine: *mut pam_pps_engine,
+    domain: *const u8,
+    domain_len: usize,
+) -> pam_pps_result {
+    guard(|| {
+        // SAFETY: as the header demands.
+        let (engine, domain) = unsafe { (borrow(engine)?, text(domain, domain_len)?) };
+        engine.0.unserve(domain).map_err(|error| pam_pps_result::from(&error))
+    })
+}
+
+/// Answers a need whose answer is yes or no: `need_kind`, `jid` and `other_jid` as the need has them (`other_jid` empty where
+/// it has none).
+///
+/// Returns: OK; INVALID_ARGUMENT if the kind is unknown or is answered otherwise; NULL_POINTER; INVALID_UTF8.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_input_fact_bool(
+    input: *mut pam_pps_input,
+    need_kind: u32,
+    jid: *const u8,
+    jid_len: usize,
+    other_jid: *const u8,
+    other_jid_len: usize,
+    value: bool,
+) -> pam_pps_result {
+    guard(|| {
+        // SAFETY: as the header demands.
+        let (input, jid, other) = unsafe { (borrow_mut(input)?, text(jid, jid_len)?, text(other_jid, other_jid_len)?) };
+        let facts = &mut input.0.facts;
+        match need_kind {
+            1 => facts.insert_account(jid, value),
+            3 => facts.insert_admin(jid, other, value),
+            4 => facts.insert_blocked(jid, other, value),
+            5 => facts.insert_import(jid, value),
+            _ => return Err(PAM_PPS_RESULT_INVALID_ARGUMENT),
+        }
+        Ok(())
+    })
+}
+
+/// Answers `PAM_PPS_NEED_ROSTER`: how the roster of `owner` has `contact`, and in which groups.
+///
+/// Parameters: `subscription` is a `pam_pps_roster_subscription`; `groups` points to `group_count` slices, lent for the call,
+/// and may be NULL if there are none.
+///
+/// Returns: OK; INVALID_ARGUMENT; NULL_POINTER; INVALID_UTF8.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_input_fact_roster(
+    input: *mut pam_pps_input,
+    owner: *const u8,
+    owner_len: usize,
+    contact: *const u8,
+    contact_len: usize,
+    subscription: u32,
+    groups: *const pam_pps_slice,
+    group_count: usize,
+) -> pam_pps_result {
+    guard(|| {
+        // SAFETY: as the header demands.
+        let (input, owner, contact) =
+            unsafe { (borrow_mut(input)?, text(owner, owner_len)?, text(contact, contact_len)?) };
+        let subscription = match subscription {
+            0 => RosterSubscription::None,
+            1 => RosterSubscription::To,
+            2 => RosterSubscription::From,
+            3 => RosterSubscription::Both,
+            _ => return Err(PAM_PPS_RESULT_INVALID_ARGUMENT),
+        };
+        if groups.is_null() && group_count > 0 {
+            return Err(PAM_PPS_RESULT_NULL_POINTER);
+        }
+        let mut names = Vec::new();
+        for place in 0..group_count {
+            // SAFETY: the header demands `group_count` slices there, each of readable text.
+            let name = unsafe {
+                let group = groups.add(place).read();
+                text(group.data, group.len)?
+            };
+            names.push(name.to_owned());
+        }
+        input.0.facts.insert_roster(owner, contact, subscription, names);
+        Ok(())
+    })
+}
+
+/// Frees an input. NULL is fine. An input that was submitted is not to be freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_input_free(input: *mut pam_pps_input) {
+    // SAFETY: the caller gives back what it owns.
+    guard_value((), || unsafe { handle::free(input) });
+}
+
+/// Makes an input: `kind` is a `pam_pps_input_kind`, `data` is what that kind says. The text is copied.
+///
+/// Memory: owned by the caller until it is submitted; freed by `pam_pps_input_free`. NULL if the kind is unknown or the text
+/// is not UTF-8.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_input_new(kind: u32, data: *const u8, len: usize) -> *mut pam_pps_input {
+    guard_value(std::ptr::null_mut(), || {
+        // SAFETY: as the header demands.
+        let Ok(data) = (unsafe { text(data, len) }) else { return std::ptr::null_mut() };
+        let data = data.to_owned();
+        let kind = match kind {
+            1 => InputKind::Stanza(data),
+            2 => InputKind::Tick,
+            3 => InputKind::SessionEnded(data),
+            4 => InputKind::AccountRemoved(data),
+            5 => InputKind::RosterChanged { owner: data, contact: String::new() },
+            6 => InputKind::Import(data),
+            7 => InputKind::Command(data),
+            _ => return std::ptr::null_mut(),
+        };
+        into_raw(pam_pps_input(Input::new(kind)))
+    })
+}
+
+/// Sets the second text of an input: the contact of `PAM_PPS_INPUT_ROSTER_CHANGED`. The text is copied.
+///
+/// Returns: OK; INVALID_ARGUMENT if the kind has no second text; NULL_POINTER; INVALID_UTF8.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_input_set_extra(
+    input: *mut pam_pps_input,
+    extra: *const u8,
+    extra_len: usize,
+) -> pam_pps_result {
+    guard(|| {
+        // SAFETY: as the header demands.
+        let (input, extra) = unsafe { (borrow_mut(input)?, text(extra, extra_len)?) };
+        match &mut input.0.kind {
+            InputKind::RosterChanged { contact, .. } => *contact = extra.to_owned(),
+            _ => return Err(PAM_PPS_RESULT_INVALID_ARGUMENT),
+        }
+        Ok(())
+    })
+}
+
+/// Lets a request act with the rights of an owner of every node: for modules inside the host.
+///
+/// Returns: OK; NULL_POINTER.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_input_set_privileged(input: *mut pam_pps_input, privileged: bool) -> pam_pps_result {
+    guard(|| {
+        // SAFETY: as the header demands.
+        unsafe { borrow_mut(input)? }.0.privileged = privileged;
+        Ok(())
+    })
+}
+
+/// Sets the function that is given the messages of all engines of the process; a NULL function ends it. Once this has
+/// returned, the function set before is not called any more.
+///
+/// Threads: the function is called on any thread, one call at a time; it must not call this function.
+#[unsafe(no_mangle)]
+pub extern "C" fn pam_pps_log_sink(sink: pam_pps_log_sink_function, user: *mut libc::c_void) -> pam_pps_result {
+    guard(|| log::set(sink, user))
+}
+
+impl From<Outcome> for pam_pps_outcome {
+    fn from(outcome: Outcome) -> Self {
+        Self { decisions: outcome.decisions, input: outcome.input }
+    }
+}
+
+/// Something of a decision; `otherwise` if there is no such decision, or it has no such thing.
+///
+/// # Safety
+/// `outcome` is NULL or an outcome that lives as long as the result is used.
+unsafe fn of_decision<T>(
+    outcome: *const pam_pps_outcome,
+    place: usize,
+    otherwise: T,
+    read: impl FnOnce(&Decision) -> Option<T>,
+) -> T {
+    guard_value(None, || {
+        // SAFETY: as the caller promises.
+        let outcome = unsafe { borrow(outcome) }.ok()?;
+        read(outcome.decisions.get(place)?)
+    })
+    .unwrap_or(otherwise)
+}
+
+/// How many decisions there are.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_outcome_count(outcome: *const pam_pps_outcome) -> usize {
+    // SAFETY: as the header demands.
+    guard_value(0, || unsafe { borrow(outcome) }.map_or(0, |outcome| outcome.decisions.len()))
+}
+
+/// The name of an event: "item-published", "item-retracted", "node-created", "node-deleted", "node-purged",
+/// "node-config-changed", "subscription-added", "subscription-removed". Empty for other decisions.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_outcome_event(outcome: *const pam_pps_outcome, place: usize) -> pam_pps_slice {
+    let read = |decision: &Decision| match decision {
+        Decision::Event(event) => Some(event.name.into()),
+        _ => None,
+    };
+    // SAFETY: as the header demands.
+    unsafe { of_decision(outcome, place, pam_pps_slice::EMPTY, read) }
+}
+
+/// Frees an outcome with everything that was read from it. NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_outcome_free(outcome: *mut pam_pps_outcome) {
+    // SAFETY: the caller gives back what it was given.
+    guard_value((), || unsafe { handle::free(outcome) });
+}
+
+/// The ItemID of an event; empty if it is not about an item, and for other decisions.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_outcome_item(outcome: *const pam_pps_outcome, place: usize) -> pam_pps_slice {
+    let read = |decision: &Decision| match decision {
+        Decision::Event(event) => Some(event.item.as_str().into()),
+        _ => None,
+    };
+    // SAFETY: as the header demands.
+    unsafe { of_decision(outcome, place, pam_pps_slice::EMPTY, read) }
+}
+
+/// The first JID of a need, or the service of an event; empty for other decisions.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_outcome_jid(outcome: *const pam_pps_outcome, place: usize) -> pam_pps_slice {
+    let read = |decision: &Decision| {
+        Some(match decision {
+            Decision::Need(Need::Account(jid) | Need::Import(jid)) => jid.as_str().into(),
+            Decision::Need(Need::Roster { owner, .. } | Need::Blocked { owner, .. }) => owner.as_str().into(),
+            Decision::Need(Need::Admin { who, .. }) => who.as_str().into(),
+            Decision::Event(event) => event.service.as_str().into(),
+            _ => return None,
+        })
+    };
+    // SAFETY: as the header demands.
+    unsafe { of_decision(outcome, place, pam_pps_slice::EMPTY, read) }
+}
+
+/// What a decision is: a `pam_pps_decision_kind`, 0 if there is no decision at that place. Ignore numbers you do not know.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_outcome_kind(outcome: *const pam_pps_outcome, place: usize) -> u32 {
+    let read = |decision: &Decision| {
+        Some(match decision {
+            Decision::Pass => pam_pps_decision_kind::PAM_PPS_DECISION_PASS,
+            Decision::Route { .. } => pam_pps_decision_kind::PAM_PPS_DECISION_ROUTE,
+            Decision::Multicast { .. } => pam_pps_decision_kind::PAM_PPS_DECISION_MULTICAST,
+            Decision::Need(_) => pam_pps_decision_kind::PAM_PPS_DECISION_NEED,
+            Decision::Wake(_) => pam_pps_decision_kind::PAM_PPS_DECISION_WAKE,
+            Decision::Event(_) => pam_pps_decision_kind::PAM_PPS_DECISION_EVENT,
+            Decision::Reply(_) => pam_pps_decision_kind::PAM_PPS_DECISION_REPLY,
+        } as u32)
+    };
+    // SAFETY: as the header demands.
+    unsafe { of_decision(outcome, place, 0, read) }
+}
+
+/// What a need asks: a `pam_pps_need_kind`, 0 for other decisions.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_outcome_need_kind(outcome: *const pam_pps_outcome, place: usize) -> u32 {
+    let read = |decision: &Decision| {
+        Some(match decision {
+            Decision::Need(Need::Account(_)) => pam_pps_need_kind::PAM_PPS_NEED_ACCOUNT,
+            Decision::Need(Need::Roster { .. }) => pam_pps_need_kind::PAM_PPS_NEED_ROSTER,
+            Decision::Need(Need::Admin { .. }) => pam_pps_need_kind::PAM_PPS_NEED_ADMIN,
+            Decision::Need(Need::Blocked { .. }) => pam_pps_need_kind::PAM_PPS_NEED_BLOCKED,
+            Decision::Need(Need::Import(_)) => pam_pps_need_kind::PAM_PPS_NEED_IMPORT,
+            _ => return None,
+        } as u32)
+    };
+    // SAFETY: as the header demands.
+    unsafe { of_decision(outcome, place, 0, read) }
+}
+
+/// The NodeID of an event; empty for other decisions.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_outcome_node(outcome: *const pam_pps_outcome, place: usize) -> pam_pps_slice {
+    let read = |decision: &Decision| match decision {
+        Decision::Event(event) => Some(event.node.as_str().into()),
+        _ => None,
+    };
+    // SAFETY: as the header demands.
+    unsafe { of_decision(outcome, place, pam_pps_slice::EMPTY, read) }
+}
+
+/// The second JID of a need, or the actor of an event; empty for other decisions.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_outcome_other_jid(outcome: *const pam_pps_outcome, place: usize) -> pam_pps_slice {
+    let read = |decision: &Decision| {
+        Some(match decision {
+            Decision::Need(Need::Roster { contact, .. } | Need::Blocked { contact, .. }) => contact.as_str().into(),
+            Decision::Need(Need::Admin { service, .. }) => service.as_str().into(),
+            Decision::Event(event) => event.actor.as_str().into(),
+            _ => return None,
+        })
+    };
+    // SAFETY: as the header demands.
+    unsafe { of_decision(outcome, place, pam_pps_slice::EMPTY, read) }
+}
+
+/// The JID of one recipient of a multicast; empty if there is none at that place.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_outcome_recipient(
+    outcome: *const pam_pps_outcome,
+    place: usize,
+    recipient: usize,
+) -> pam_pps_slice {
+    let read = |decision: &Decision| match decision {
+        Decision::Multicast { recipients, .. } => recipients.get(recipient).map(|jid: &Arc<str>| (**jid).into()),
+        _ => None,
+    };
+    // SAFETY: as the header demands.
+    unsafe { of_decision(outcome, place, pam_pps_slice::EMPTY, read) }
+}
+
+/// How many recipients a multicast has; 0 for other decisions.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_outcome_recipient_count(outcome: *const pam_pps_outcome, place: usize) -> usize {
+    let read = |decision: &Decision| match decision {
+        Decision::Multicast { recipients, .. } => Some(recipients.len()),
+        _ => None,
+    };
+    // SAFETY: as the header demands.
+    unsafe { of_decision(outcome, place, 0, read) }
+}
+
+/// The XML of a stanza to be sent, the payload of an event, the text of a reply; empty for other decisions.
+///
+/// Memory: as for all that is read from an outcome, valid until the outcome is freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_outcome_stanza(outcome: *const pam_pps_outcome, place: usize) -> pam_pps_slice {
+    let read = |decision: &Decision| {
+        Some(match decision {
+            Decision::Route { stanza } | Decision::Multicast { stanza, .. } => stanza.as_str().into(),
+            Decision::Event(event) => (*event.payload).into(),
+            Decision::Reply(text) => text.as_str().into(),
+            _ => return None,
+        })
+    };
+    // SAFETY: as the header demands.
+    unsafe { of_decision(outcome, place, pam_pps_slice::EMPTY, read) }
+}
+
+/// The beginning of the `id` of each copy of a multicast; empty for other decisions.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_outcome_stanza_id(outcome: *const pam_pps_outcome, place: usize) -> pam_pps_slice {
+    let read = |decision: &Decision| match decision {
+        Decision::Multicast { id, .. } => Some(id.as_str().into()),
+        _ => None,
+    };
+    // SAFETY: as the header demands.
+    unsafe { of_decision(outcome, place, pam_pps_slice::EMPTY, read) }
+}
+
+/// Takes the input out of an outcome that has needs, so that facts can be added and it can be submitted again. NULL if there
+/// is none: the outcome did not come from `pam_pps_engine_submit`, has no needs, or the input was taken already.
+///
+/// Memory: owned by the caller until it is submitted; freed by `pam_pps_input_free`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_outcome_take_input(outcome: *mut pam_pps_outcome) -> *mut pam_pps_input {
+    guard_value(std::ptr::null_mut(), || {
+        // SAFETY: as the header demands.
+        let outcome = unsafe { borrow_mut(outcome) };
+        let input = outcome.ok().and_then(|outcome| outcome.input.take());
+        input.map_or(std::ptr::null_mut(), |input| into_raw(pam_pps_input(input)))
+    })
+}
+
+/// When the host is to tick, in microseconds since 1970; 0 for other decisions.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_outcome_time(outcome: *const pam_pps_outcome, place: usize) -> i64 {
+    let read = |decision: &Decision| match decision {
+        Decision::Wake(time) => Some(time.micros()),
+        _ => None,
+    };
+    // SAFETY: as the header demands.
+    unsafe { of_decision(outcome, place, 0, read) }
+}
+
+/// Frees a text. NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_text_free(text: *mut pam_pps_text) {
+    // SAFETY: the caller gives back what it was given.
+    guard_value((), || unsafe { handle::free(text) });
+}
+
+/// The bytes of a text; valid until it is freed. Empty for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_text_slice(text: *const pam_pps_text) -> pam_pps_slice {
+    // SAFETY: as the header demands.
+    guard_value(pam_pps_slice::EMPTY, || unsafe { borrow(text) }.map_or(pam_pps_slice::EMPTY, |t| t.0.as_str().into()))
+}
+
+/// The version of the library, "1.2.3". Compare it with `PAM_PPS_VERSION` when loading.
+#[unsafe(no_mangle)]
+pub extern "C" fn pam_pps_version() -> pam_pps_slice {
+    env!("CARGO_PKG_VERSION").into()
+}
+
+/// The version of the library as a number: major * 65536 + minor * 256 + patch. Compare it with `PAM_PPS_VERSION_NUMBER`.
+#[unsafe(no_mangle)]
+pub extern "C" fn pam_pps_version_number() -> u32 {
+    let part = |text: &str| text.parse::<u32>().unwrap_or(0);
+    let (major, minor) = (part(env!("CARGO_PKG_VERSION_MAJOR")), part(env!("CARGO_PKG_VERSION_MINOR")));
+    major << 16 | minor << 8 | part(env!("CARGO_PKG_VERSION_PATCH"))
+}

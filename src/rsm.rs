@@ -1,0 +1,101 @@
+//! Result set management (XEP-0059, version 1.0): which page was asked for, and how a page is described.
+
+use std::borrow::Cow;
+
+use crate::ns;
+use crate::stanza::{Condition, StanzaError};
+use crate::xml::{Element, Writer};
+
+/// Which page of a set was asked for. Members are named by the identifiers that the set shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query<'d> {
+    /// At most this many members; none if no limit was given.
+    pub max: Option<u64>,
+    /// Where the page is.
+    pub position: Position<'d>,
+}
+
+/// Where a page is in its set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Position<'d> {
+    /// At the beginning.
+    First,
+    /// At the end (an empty `<before/>`).
+    Last,
+    /// After this member.
+    After(Cow<'d, str>),
+    /// Before this member.
+    Before(Cow<'d, str>),
+    /// From this place on.
+    Index(u64),
+}
+
+impl<'d> Query<'d> {
+    /// Reads the `<set/>` inside `parent`; none if there is none.
+    pub fn child_of(parent: Element<'d>) -> Result<Option<Self>, StanzaError> {
+        let Some(set) = parent.child("set", ns::RSM) else {
+            return Ok(None);
+        };
+        let mut query = Self { max: None, position: Position::First };
+        let mut positions = 0;
+        for child in set.children().filter(|child| child.ns() == ns::RSM) {
+            let text = child.text();
+            match child.name() {
+                "max" => query.max = Some(number(&text)?),
+                "after" => (query.position, positions) = (Position::After(text), positions + 1),
+                "before" => {
+                    query.position = if text.is_empty() { Position::Last } else { Position::Before(text) };
+                    positions += 1;
+                }
+                "index" => (query.position, positions) = (Position::Index(number(&text)?), positions + 1),
+                _ => {}
+            }
+        }
+        if positions > 1 {
+            return Err(bad("a page is asked for by one of after, before and index"));
+        }
+        Ok(Some(query))
+    }
+}
+
+fn number(text: &str) -> Result<u64, StanzaError> {
+    text.trim().parse().map_err(|_| bad("max and index are numbers"))
+}
+
+fn bad(text: &'static str) -> StanzaError {
+    StanzaError::new(Condition::BadRequest).text(text)
+}
+
+/// Writes the `<set/>` of an answer: `members` are the first and the last identifier of the page, if it has any.
+pub fn write(writer: &mut Writer, members: Option<(&str, &str)>, index: u64, count: u64) {
+    writer.start_ns("set", ns::RSM);
+    if let Some((first, last)) = members {
+        writer.start("first").attr("index", &index.to_string()).text(first).end();
+        writer.start("last").text(last).end();
+    }
+    writer.start("count").text(&count.to_string()).end().end();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Position, Query};
+    use crate::xml::{Document, Limits};
+
+    fn query(set: &str) -> Result<Option<(Option<u64>, String)>, ()> {
+        let xml = format!("<q>{set}</q>");
+        let document = Document::parse(&xml, &Limits::default()).expect("valid");
+        let query = Query::child_of(document.root()).map_err(|_| ())?;
+        Ok(query.map(|query| (query.max, format!("{:?}", query.position))))
+    }
+
+    #[test]
+    fn reads() {
+        let set = |inner: &str| format!("<set xmlns='http://jabber.org/protocol/rsm'>{inner}</set>");
+        assert_eq!(query(""), Ok(None));
+        assert_eq!(query(&set("<max>10</max>")), Ok(Some((Some(10), format!("{:?}", Position::First)))));
+        assert_eq!(query(&set("<before/>")), Ok(Some((None, format!("{:?}", Position::Last)))));
+        assert_eq!(query(&set("<max>1</max><after>a</after>")), Ok(Some((Some(1), "After(\"a\")".into()))));
+        assert_eq!(query(&set("<max>-1</max>")), Err(()));
+        assert_eq!(query(&set("<after>a</after><before/>")), Err(()));
+    }
+}

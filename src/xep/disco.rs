@@ -1,0 +1,310 @@
+//! XEP-0030 (2.5rc3): what services and nodes say of themselves, and which nodes there are.
+//!
+//! The host answers for an account to its owner and contacts, with what [`features`] lists. Strangers get the same short
+//! answer for accounts that exist and for those that do not. Whether a node is shown depends on the node alone.
+
+use super::{DocumentInfo, EXTENSIONS, Extension, Operation, Reply, Request, Route, virtual_node};
+use crate::engine::context::{Context, Handled, ServiceRef, Stop};
+use crate::engine::settings::Host;
+use crate::forms::{self, Form};
+use crate::jid::Jid;
+use crate::ns;
+use crate::pubsub::policy::Kind;
+use crate::pubsub::{Action, Affiliation, Node};
+use crate::rsm::{self, Position, Query};
+use crate::stanza::{Condition, IqType, StanzaError};
+use crate::xml::Writer;
+
+/// Where disco#info is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Where {
+    /// At an account.
+    Account,
+    /// At the domain of accounts.
+    Domain,
+    /// At a pubsub component.
+    Component,
+}
+
+/// Nodes in one answer.
+const PAGE: usize = 1_000;
+
+pub(crate) struct Disco;
+
+impl Extension for Disco {
+    fn documents(&self) -> &'static [DocumentInfo] {
+        &[
+            DocumentInfo {
+                number: "0030",
+                title: "Service Discovery",
+                version: "2.5rc3",
+                complete: true,
+                notes: "services and nodes",
+            },
+            DocumentInfo {
+                number: "0462",
+                title: "PubSub Type Filtering",
+                version: "0.1.0",
+                complete: true,
+                notes: "",
+            },
+        ]
+    }
+
+    fn features(&self, _host: &Host, at: Where) -> &'static [&'static str] {
+        match at {
+            Where::Domain => &[],
+            Where::Account => &["http://jabber.org/protocol/pubsub#meta-data", ns::PUBSUB_FILTER],
+            Where::Component => {
+                &[ns::DISCO_INFO, ns::DISCO_ITEMS, "http://jabber.org/protocol/pubsub#meta-data", ns::PUBSUB_FILTER]
+            }
+        }
+    }
+
+    fn routes(&self) -> &'static [Route] {
+        &[
+            Route { ns: ns::DISCO_INFO, name: "query", handler: info },
+            Route { ns: ns::DISCO_ITEMS, name: "query", handler: items },
+        ]
+    }
+}
+
+/// Features of every extension, and the identities, at a place.
+pub(crate) fn features(host: &Host, at: Where) -> (Vec<(&'static str, &'static str)>, Vec<&'static str>) {
+    let identities = match at {
+        Where::Account => vec![("pubsub", "pep")],
+        Where::Domain => Vec::new(),
+        Where::Component => vec![("pubsub", "service")],
+    };
+    let mut features: Vec<_> =
+        EXTENSIONS.iter().flat_map(|extension| extension.features(host, at).iter().copied()).collect();
+    if host.policy.auto_create && !features.contains(&AUTO_CREATE) && at == Where::Component {
+        features.push(AUTO_CREATE);
+    }
+    features.sort_unstable();
+    features.dedup();
+    (identities, features)
+}
+
+const AUTO_CREATE: &str = "http://jabber.org/protocol/pubsub#auto-create";
+
+/// Nodes that only hold the subscriptions of a made-up node are no nodes of the service.
+pub(super) fn is_hidden(node: &Node) -> bool {
+    let name = node.name.as_str();
+    name == ns::PPS_SUBSCRIPTIONS || name.starts_with(ns::PPS_SUBSCRIBERS)
+}
+
+fn info(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
+    if request.kind != IqType::Get || request.at_domain {
+        return Ok(Reply::Pass);
+    }
+    let Some(name) = request.element.attr("node").filter(|node| !node.is_empty()) else {
+        return Ok(Reply::Result(service_info(&request.service)));
+    };
+    if let Some(reply) = virtual_node(context, request, Operation::Info, name)? {
+        return Ok(reply);
+    }
+    let Some(node) = context.node(&request.service, name)? else {
+        // A node of somebody else's protocol: commands, capabilities.
+        if request.service.is_account() {
+            return Ok(Reply::Pass);
+        }
+        return Err(StanzaError::new(Condition::ItemNotFound).into());
+    };
+    if !is_visible(context, &request.service, &node, &request.from)? {
+        return Err(StanzaError::new(Condition::ItemNotFound).into());
+    }
+    let mut writer = Writer::with_capacity(2_048);
+    writer.start_ns("query", ns::DISCO_INFO).attr("node", name);
+    writer.start("identity").attr("category", "pubsub").attr("type", "leaf");
+    if !node.config.title.is_empty() {
+        writer.attr("name", &node.config.title);
+    }
+    writer.end();
+    writer.start("feature").attr("var", ns::PUBSUB).end();
+    writer.start("feature").attr("var", ns::DISCO_INFO).end();
+    write_meta_data(context, &request.service, &node, &mut writer)?;
+    Ok(Reply::Result(writer.finish()))
+}
+
+fn service_info(service: &ServiceRef) -> String {
+    let at = if service.is_account() { Where::Account } else { Where::Component };
+    let (identities, features) = features(&service.host, at);
+    let mut writer = Writer::with_capacity(4_096);
+    writer.start_ns("query", ns::DISCO_INFO);
+    for (category, kind) in identities {
+        writer.start("identity").attr("category", category).attr("type", kind);
+        if !service.host.name.is_empty() && !service.is_account() {
+            writer.attr("name", &service.host.name);
+        }
+        writer.end();
+    }
+    for feature in features {
+        writer.start("feature").attr("var", feature).end();
+    }
+    writer.finish()
+}
+
+/// The meta-data form (section 5.4 of XEP-0060).
+fn write_meta_data(context: &mut Context<'_>, service: &ServiceRef, node: &Node, writer: &mut Writer) -> Handled<()> {
+    let config = &node.config;
+    let owners = context.owners(service, node)?;
+    let publishers: Vec<String> = context
+        .store()
+        .affiliations(node.key)?
+        .into_iter()
+        .filter(|(_, affiliation)| *affiliation == Affiliation::Publisher)
+        .map(|(jid, _)| jid.to_string())
+        .collect();
+    forms::start(writer, "result", ns::META_DATA);
+    let mut add = |name: &str, kind: &str, values: &[String]| {
+        let values: Vec<&String> = values.iter().filter(|value| !value.is_empty()).collect();
+        if !values.is_empty() {
+            forms::field(writer, &format!("pubsub#{name}"), Some(kind), None, &[], &values);
+        }
+    };
+    add("title", "text-single", std::slice::from_ref(&config.title));
+    add("description", "text-single", std::slice::from_ref(&config.description));
+    add("type", "text-single", std::slice::from_ref(&config.r#type));
+    add("language", "list-single", std::slice::from_ref(&config.language));
+    add("contact", "jid-multi", &config.contact);
+    add("creation_date", "text-single", &[node.created.to_string()]);
+    add("creator", "jid-single", &[node.creator.to_string()]);
+    add("access_model", "list-single", &[config.access_model.as_str().to_owned()]);
+    add("publish_model", "list-single", &[config.publish_model.as_str().to_owned()]);
+    add("max_items", "text-single", &[config.max_items.to_string()]);
+    add("num_subscribers", "text-single", &[node.counters.subscribers.to_string()]);
+    add("owner", "jid-multi", &owners);
+    add("publisher", "jid-multi", &publishers);
+    writer.end();
+    Ok(())
+}
+
+/// Whether the requester may know of the node: whoever may subscribe to it or read it (XEP-0163, section 6.2).
+fn is_visible(context: &mut Context<'_>, service: &ServiceRef, node: &Node, who: &Jid) -> Handled<bool> {
+    match context.check(service, node, who, Action::See) {
+        Ok(()) => Ok(true),
+        Err(Stop::Refused(_)) => Ok(false),
+        Err(stop) => Err(stop),
+    }
+}
+
+/// The filter of XEP-0462: types that are wanted, or types that are not.
+struct TypeFilter<'d> {
+    types: Vec<&'d str>,
+    included: bool,
+}
+
+fn type_filter<'f>(form: Option<&'f Form<'_>>) -> Handled<Option<TypeFilter<'f>>> {
+    let Some(form) = form else { return Ok(None) };
+    let types = |var| -> Option<Vec<&'f str>> { Some(form.values(var)?.iter().map(AsRef::as_ref).collect()) };
+    match (types("included-types"), types("excluded-types")) {
+        (Some(_), Some(_)) => {
+            Err(StanzaError::new(Condition::BadRequest).text("types are either included or excluded").into())
+        }
+        (Some(types), None) => Ok(Some(TypeFilter { types, included: true })),
+        (None, Some(types)) => Ok(Some(TypeFilter { types, included: false })),
+        (None, None) => Ok(None),
+    }
+}
+
+fn items(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
+    if request.kind != IqType::Get || request.at_domain {
+        return Ok(Reply::Pass);
+    }
+    if let Some(name) = request.element.attr("node").filter(|node| !node.is_empty()) {
+        return node_items(context, request, name);
+    }
+    let query = Query::child_of(request.element)?;
+    let form = match request.element.child("filter", ns::PUBSUB_FILTER) {
+        Some(filter) => Some(Form::child_of(filter)?),
+        None => None,
+    };
+    let filter = type_filter(form.as_ref())?;
+    let visible = visible_nodes(context, request, filter.as_ref())?;
+    let count = visible.len();
+    let max = query.as_ref().and_then(|query| query.max).map_or(PAGE, |max| max as usize).min(PAGE);
+    let place = |name: &str| visible.iter().position(|node| node.name.as_str() == name);
+    let gone = || StanzaError::new(Condition::ItemNotFound);
+    let (from, to) = match query.as_ref().map(|query| &query.position) {
+        None | Some(Position::First) => (0, max),
+        Some(Position::Last) => (count.saturating_sub(max), count),
+        Some(Position::After(name)) => {
+            let at = place(name).ok_or_else(gone)? + 1;
+            (at, at + max)
+        }
+        Some(Position::Before(name)) => {
+            let at = place(name).ok_or_else(gone)?;
+            (at.saturating_sub(max), at)
+        }
+        Some(Position::Index(index)) => {
+            let at = usize::try_from(*index).unwrap_or(count).min(count);
+            (at, at + max)
+        }
+    };
+    let page = &visible[from.min(count)..to.min(count)];
+    let mut writer = Writer::with_capacity(page.len() * 96 + 256);
+    writer.start_ns("query", ns::DISCO_ITEMS);
+    for node in page {
+        writer.start("item").attr("jid", request.service.jid.as_str()).attr("node", node.name.as_str());
+        if !node.config.title.is_empty() {
+            writer.attr("name", &node.config.title);
+        }
+        writer.end();
+    }
+    if query.is_some() || page.len() < count {
+        let members = page.first().zip(page.last()).map(|(first, last)| (first.name.as_str(), last.name.as_str()));
+        rsm::write(&mut writer, members, from as u64, count as u64);
+    }
+    Ok(Reply::Result(writer.finish()))
+}
+
+fn visible_nodes(
+    context: &mut Context<'_>,
+    request: &Request<'_>,
+    filter: Option<&TypeFilter<'_>>,
+) -> Handled<Vec<Node>> {
+    let Some(row) = context.stored_service(&request.service)? else { return Ok(Vec::new()) };
+    let mut visible = Vec::new();
+    let mut after: Option<String> = None;
+    let mut all = true;
+    loop {
+        let chunk = context.store().nodes(row.key, after.as_deref(), PAGE)?;
+        after = chunk.last().map(|node| node.name.as_str().to_owned());
+        let last = chunk.len() < PAGE;
+        for node in chunk {
+            let passes = filter.is_none_or(|f| f.types.contains(&node.config.r#type.as_str()) == f.included);
+            if is_hidden(&node) || !passes {
+                continue;
+            }
+            let shown = |context: &mut Context<'_>| is_visible(context, &request.service, &node, &request.from);
+            if context.gather(shown, &mut all)? == Some(true) {
+                visible.push(node);
+            }
+        }
+        if last {
+            break;
+        }
+    }
+    if all { Ok(visible) } else { Err(Stop::Need) }
+}
+
+/// The items of a node, by their names (section 5.5 of XEP-0060).
+fn node_items(context: &mut Context<'_>, request: &Request<'_>, name: &str) -> Handled<Reply> {
+    let Some(node) = context.node(&request.service, name)? else {
+        if request.service.host.policy.kind == Kind::Account {
+            return Ok(Reply::Pass);
+        }
+        return Err(StanzaError::new(Condition::ItemNotFound).into());
+    };
+    context.check(&request.service, &node, &request.from, Action::Retrieve)?;
+    let live_after = context.live_after(&node);
+    let place = crate::pubsub::store::Place::Last;
+    let page = context.store().items(node.key, &node.counters, live_after, place, PAGE as u64)?;
+    let mut writer = Writer::with_capacity(page.rows.len() * 96 + 128);
+    writer.start_ns("query", ns::DISCO_ITEMS).attr("node", name);
+    for item in &page.rows {
+        writer.start("item").attr("jid", request.service.jid.as_str()).attr("name", item.id.as_str()).end();
+    }
+    Ok(Reply::Result(writer.finish()))
+}

@@ -1,0 +1,346 @@
+//! XEP-0060: publishing, removing and retrieving items (sections 6.5, 7.1, 7.2).
+
+use std::sync::Arc;
+
+use super::options::{apply_publish_options, check_publish_options, publish_options};
+use super::requests::node_name;
+use super::{Reply, Request};
+use crate::engine::context::{Context, Handled};
+use crate::engine::event::Happened;
+use crate::engine::notify::{Audience, Reach, items_body, shows_publisher, write_item};
+use crate::forms::Form;
+use crate::ns;
+use crate::pubsub::config::PublishNodeFull;
+use crate::pubsub::store::{Page, Place};
+use crate::pubsub::{Action, Affiliation, Item, ItemId, Node};
+use crate::rsm::{self, Position, Query};
+use crate::stanza::{Condition, PubsubCondition, StanzaError};
+use crate::xml::{self, Element, Writer};
+
+/// Items in one answer at most; whoever wants more pages through them.
+const PAGE: u64 = 1_000;
+
+/// An item as it came.
+struct NewItem<'d> {
+    id: Option<&'d str>,
+    payload: Option<Element<'d>>,
+}
+
+fn bad(condition: PubsubCondition) -> StanzaError {
+    StanzaError::new(Condition::BadRequest).with(condition)
+}
+
+fn unsupported(feature: &'static str) -> StanzaError {
+    StanzaError::new(Condition::FeatureNotImplemented).with(PubsubCondition::Unsupported(feature))
+}
+
+fn read_items(publish: Element<'_>) -> Handled<Vec<NewItem<'_>>> {
+    let mut items = Vec::new();
+    for element in publish.children() {
+        if !element.is("item", ns::PUBSUB) {
+            return Err(StanzaError::new(Condition::BadRequest).text("<publish/> holds items only").into());
+        }
+        let mut payloads = element.children();
+        let payload = payloads.next();
+        if payloads.next().is_some() || element.has_text() {
+            return Err(bad(PubsubCondition::InvalidPayload).text("an item holds one element").into());
+        }
+        items.push(NewItem { id: element.attr("id").filter(|id| !id.is_empty()), payload });
+    }
+    Ok(items)
+}
+
+/// Publishes one item, or several: all or none (section 12.11).
+pub(super) fn publish(context: &mut Context<'_>, request: &Request<'_>, publish: Element<'_>) -> Handled<Reply> {
+    let service = &request.service;
+    let name = node_name(publish)?;
+    let new = read_items(publish)?;
+    let options = publish_options(request.element.child("publish-options", ns::PUBSUB))?;
+    let (node, audience) = match context.node(service, name)? {
+        Some(node) => {
+            context.check(service, &node, &request.from, Action::Publish)?;
+            if let Some(options) = &options {
+                check_publish_options(&node.config, options, service.policy().max_items)?;
+            }
+            check_event_type(context, request, &node, &new)?;
+            let audience = context.audience(service, &node, Reach::Subscribed)?;
+            (node, audience)
+        }
+        None => create_for(context, request, name, options.as_ref(), &new)?,
+    };
+    let items = store(context, request, &node, &new)?;
+    if audience != Audience::default() {
+        let body = items_body(service, &node, &items);
+        context.notify(service, &node, audience, &body, Some(&request.from));
+    }
+    context.happened(&Happened::ItemsPublished { service, node: &node, items: &items, actor: &request.from })?;
+    let mut writer = Writer::new();
+    writer.start_ns("pubsub", ns::PUBSUB).start("publish").attr("node", name);
+    for item in items.iter().filter(|item| !item.id.as_str().is_empty()) {
+        writer.start("item").attr("id", item.id.as_str()).end();
+    }
+    Ok(Reply::Result(writer.finish()))
+}
+
+/// Makes the node that a publish found missing; the publish options become its configuration (section 7.1.5).
+fn create_for(
+    context: &mut Context<'_>,
+    request: &Request<'_>,
+    name: &str,
+    options: Option<&Form<'_>>,
+    new: &[NewItem<'_>],
+) -> Handled<(Node, Audience)> {
+    let service = &request.service;
+    let bare = request.from.to_bare();
+    let may_create = context.privileged || !service.is_account() || service.is_owner(bare.as_str());
+    if !service.policy().auto_create || !may_create {
+        return context.missing_node(service, name);
+    }
+    context.check_create(service, &bare)?;
+    let defaults = &service.policy().defaults;
+    let config = options.map(|options| apply_publish_options(defaults, options)).transpose()?;
+    let config = config.unwrap_or_else(|| defaults.as_ref().clone());
+    let row = context.stored_service(service)?;
+    // Checked, and its audience found, before it is there: nothing is left behind if the publish fails.
+    let planned = Node {
+        key: crate::pubsub::store::NodeKey(0),
+        service: row.map_or(crate::pubsub::store::ServiceKey(0), |row| row.key),
+        name: name.into(),
+        creator: bare.as_str().into(),
+        created: context.now,
+        config: Arc::new(config.clone()),
+        counters: crate::pubsub::Counters::default(),
+    };
+    check_event_type(context, request, &planned, new)?;
+    let audience = context.audience(service, &planned, Reach::Subscribed)?;
+    let node = context.create_node(service, name, config, &request.from)?;
+    Ok((node, audience))
+}
+
+/// Holds a publish against the node's event type and limits (sections 4.3 and 7.1.3).
+fn check_event_type(context: &mut Context<'_>, request: &Request<'_>, node: &Node, new: &[NewItem<'_>]) -> Handled<()> {
+    let config = &node.config;
+    if new.is_empty() && (config.persist_items || config.deliver_payloads) {
+        return Err(bad(PubsubCondition::ItemRequired).into());
+    }
+    if !new.is_empty() && !config.persist_items && !config.deliver_payloads {
+        return Err(bad(PubsubCondition::ItemForbidden).into());
+    }
+    let mut bytes = 0;
+    for item in new {
+        let size = item.payload.map_or(0, |payload| payload.source_len());
+        if item.payload.is_none() && config.deliver_payloads {
+            return Err(bad(PubsubCondition::PayloadRequired).into());
+        }
+        if size > config.max_payload_size as usize {
+            let error = StanzaError::new(Condition::NotAcceptable).with(PubsubCondition::PayloadTooBig);
+            return Err(error.text(format!("payloads have {} bytes at most", config.max_payload_size)).into());
+        }
+        bytes += size;
+    }
+    if !config.persist_items {
+        return Ok(());
+    }
+    let capacity = config.max_items.or_max(request.service.policy().max_items) as usize;
+    if new.len() > capacity {
+        let error = StanzaError::new(Condition::NotAllowed).with(PubsubCondition::MaxItemsExceeded);
+        return Err(error.text(format!("the node holds {capacity} items at most")).into());
+    }
+    if config.publish_node_full == PublishNodeFull::Reject {
+        let mut fresh = 0;
+        for item in new {
+            let known = match item.id {
+                Some(id) => context.store().item(node.key, id, None)?.is_some(),
+                None => false,
+            };
+            fresh += usize::from(!known);
+        }
+        if node.counters.items as usize + fresh > capacity {
+            return Err(StanzaError::new(Condition::Conflict).with(PubsubCondition::NodeFull).into());
+        }
+    }
+    context.check_quota(&request.service, bytes)
+}
+
+/// Writes the items and removes those that they push out.
+fn store(context: &mut Context<'_>, request: &Request<'_>, node: &Node, new: &[NewItem<'_>]) -> Handled<Vec<Item>> {
+    let service = &request.service;
+    let publisher: Arc<str> = request.from.as_str().into();
+    let persist = node.config.persist_items;
+    if persist {
+        check_overwriting(context, request, node, new)?;
+    }
+    let mut items = Vec::with_capacity(new.len());
+    for item in new {
+        let id = match item.id {
+            Some(id) => ItemId::from(id),
+            None => ItemId::from(context.memory.ids.random()),
+        };
+        let payload: Arc<str> = item.payload.map_or_else(String::new, |payload| payload.to_standalone()).into();
+        let mut stored = Item { seq: 0, id, publisher: publisher.clone(), published: context.now, payload };
+        if persist {
+            if item.id.is_some() {
+                let removed = context.change().delete_item(node.key, stored.id.as_str())?;
+                context.count_removed(service, node, removed)?;
+            }
+            context.make_room(service, node, 1, &request.from)?;
+            let counters = context.count(node, |counters| {
+                counters.next_seq += 1;
+                counters.items += 1;
+            })?;
+            stored.seq = counters.next_seq - 1;
+            context.change().insert_item(node.key, &stored)?;
+            let bytes = stored.payload.len() as i64;
+            context.count_in_service(service, |row| row.bytes += bytes)?;
+            context.expect_expiry(node, stored.published)?;
+        }
+        items.push(stored);
+    }
+    if persist {
+        if let (Some(last), Some(cached)) = (items.last(), context.memory.cache.node(node.service, node.name.as_str()))
+        {
+            cached.last = Some(Arc::new(last.clone()));
+            context.memory.cache.reweigh(node.service, node.name.as_str());
+        }
+    }
+    Ok(items)
+}
+
+/// Whoever may not remove an item of somebody else may not replace it either.
+fn check_overwriting(
+    context: &mut Context<'_>,
+    request: &Request<'_>,
+    node: &Node,
+    new: &[NewItem<'_>],
+) -> Handled<()> {
+    let affiliation = context.affiliation(&request.service, node, request.from.bare_str())?;
+    if context.privileged || matches!(affiliation, Affiliation::Owner | Affiliation::Publisher) {
+        return Ok(());
+    }
+    for id in new.iter().filter_map(|item| item.id) {
+        if let Some(item) = context.store().item(node.key, id, None)? {
+            check_removal(context, request, node, &item)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_removal(context: &mut Context<'_>, request: &Request<'_>, node: &Node, item: &Item) -> Handled<()> {
+    let publisher = item.publisher.split_once('/').map_or(&*item.publisher, |(bare, _)| bare);
+    let own = publisher == request.from.bare_str();
+    let action = if own { Action::RetractOwn } else { Action::RetractAny };
+    context.check(&request.service, node, &request.from, action)
+}
+
+/// Removes items: all that are named or none (section 7.2).
+pub(super) fn retract(context: &mut Context<'_>, request: &Request<'_>, retract: Element<'_>) -> Handled<Reply> {
+    let service = &request.service;
+    let name = node_name(retract)?;
+    let named = retract.children().map(|item| item.attr("id").filter(|id| !id.is_empty() && item.name() == "item"));
+    let ids: Option<Vec<&str>> = named.collect();
+    let ids = ids.filter(|ids| !ids.is_empty()).ok_or_else(|| bad(PubsubCondition::ItemRequired))?;
+    let notify = match retract.attr("notify") {
+        None => false,
+        Some(text) => xml::boolean(text).ok_or_else(|| StanzaError::new(Condition::BadRequest))?,
+    };
+    let node = context.existing_node(service, name)?;
+    let live_after = context.live_after(&node);
+    let mut found: Vec<ItemId> = Vec::new();
+    for id in ids {
+        let item = context.store().item(node.key, id, live_after)?;
+        // Rights first: whoever may not remove anything does not learn what is there.
+        match &item {
+            Some(item) => check_removal(context, request, &node, item)?,
+            None => context.check(service, &node, &request.from, Action::RetractOwn)?,
+        }
+        if !node.config.persist_items {
+            return Err(unsupported("persistent-items").into());
+        }
+        let item = item.ok_or_else(|| StanzaError::new(Condition::ItemNotFound))?;
+        if !found.contains(&item.id) {
+            found.push(item.id);
+        }
+    }
+    let notify = notify || node.config.notify_retract;
+    if notify {
+        context.audience(service, &node, Reach::Subscribed)?;
+    }
+    for id in &found {
+        let removed = context.change().delete_item(node.key, id.as_str())?;
+        context.count_removed(service, &node, removed)?;
+    }
+    context.tell_retracted(service, &node, &found, notify, &request.from)?;
+    Ok(Reply::Result(String::new()))
+}
+
+/// Returns items: those named, the newest ones, a page, or all (section 6.5).
+pub(super) fn retrieve(context: &mut Context<'_>, request: &Request<'_>, element: Element<'_>) -> Handled<Reply> {
+    let service = &request.service;
+    let name = node_name(element)?;
+    let max_items = match element.attr("max_items") {
+        None => None,
+        Some(text) => match text.trim().parse::<u64>() {
+            Ok(number @ 1..) => Some(number),
+            _ => return Err(StanzaError::new(Condition::BadRequest).text("max_items is a positive number").into()),
+        },
+    };
+    let query = Query::child_of(request.element)?;
+    let node = context.existing_node(service, name)?;
+    context.check(service, &node, &request.from, Action::Retrieve)?;
+    if !node.config.persist_items {
+        return Err(unsupported("persistent-items").into());
+    }
+    let live_after = context.live_after(&node);
+    let mut ids = Vec::new();
+    for item in element.children().filter(|child| child.is("item", ns::PUBSUB)) {
+        let id = item.attr("id").ok_or_else(|| bad(PubsubCondition::ItemRequired))?;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    if !ids.is_empty() {
+        let mut items = Vec::new();
+        for id in ids {
+            items.extend(context.store().item(node.key, id, live_after)?);
+        }
+        return Ok(answer(request, &node, name, &items, None));
+    }
+    let counters = node.counters;
+    let (place, limit) = match &query {
+        None => (Place::Last, max_items.unwrap_or(PAGE).min(PAGE)),
+        Some(query) => {
+            let mut position_of = |id: &str| -> Handled<i64> {
+                let item = context.store().item(node.key, id, live_after)?;
+                Ok(item.ok_or_else(|| StanzaError::new(Condition::ItemNotFound))?.seq)
+            };
+            let place = match &query.position {
+                Position::First => Place::First,
+                Position::Last => Place::Last,
+                Position::After(id) => Place::After(position_of(id)?),
+                Position::Before(id) => Place::Before(position_of(id)?),
+                Position::Index(index) => Place::Index(*index),
+            };
+            (place, query.max.unwrap_or(PAGE).min(PAGE))
+        }
+    };
+    let page = context.store().items(node.key, &counters, live_after, place, limit)?;
+    let truncated = max_items.is_none() && (page.rows.len() as u64) < page.count;
+    let shown = (query.is_some() || truncated).then_some(&page);
+    Ok(answer(request, &node, name, &page.rows, shown))
+}
+
+fn answer(request: &Request<'_>, node: &Node, name: &str, items: &[Item], page: Option<&Page<Item>>) -> Reply {
+    let publisher = shows_publisher(&request.service, node);
+    let size = items.iter().map(|item| item.payload.len() + 64).sum::<usize>();
+    let mut writer = Writer::with_capacity(size + 256);
+    writer.start_ns("pubsub", ns::PUBSUB).start("items").attr("node", name);
+    for item in items {
+        write_item(&mut writer, item, publisher, true);
+    }
+    writer.end();
+    if let Some(page) = page {
+        let members = items.first().zip(items.last()).map(|(first, last)| (first.id.as_str(), last.id.as_str()));
+        rsm::write(&mut writer, members, page.index, page.count);
+    }
+    Reply::Result(writer.finish())
+}

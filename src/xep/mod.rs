@@ -1,0 +1,195 @@
+//! The extensions: one file per document or part of one.
+//!
+//! An extension says what it announces, which requests it answers and which events it follows. They meet through
+//! [`Context`] and through [`Happened`]; none imports another. A new one is a file here and a line in [`EXTENSIONS`].
+
+mod authorization;
+mod caps;
+mod disco;
+mod items;
+pub(crate) mod options;
+mod owner;
+mod pam;
+mod pep;
+mod pps;
+mod requests;
+
+use crate::engine::context::{Context, Handled, ServiceRef};
+use crate::engine::event::Happened;
+use crate::engine::settings::Host;
+use crate::jid::Jid;
+use crate::pubsub::store::Intent;
+use crate::stanza::{IqType, Stanza};
+use crate::xml::Element;
+
+pub use disco::Where;
+pub(crate) use disco::features;
+
+/// Every extension, in the order in which events reach them.
+pub(crate) const EXTENSIONS: &[&dyn Extension] = &[
+    &requests::Requests,
+    &owner::Owner,
+    &authorization::Authorization,
+    &pep::Pep,
+    &pps::Pps,
+    &pam::Pam,
+    &caps::Capabilities,
+    &disco::Disco,
+];
+
+/// A document of the XSF, as far as it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DocumentInfo {
+    /// Its number, four digits.
+    pub number: &'static str,
+    /// Its title.
+    pub title: &'static str,
+    /// The version that was read.
+    pub version: &'static str,
+    /// Whether all of it is there.
+    pub complete: bool,
+    /// What is there, or what is missing.
+    pub notes: &'static str,
+}
+
+/// Every document that the engine implements, for the table in the README.
+pub fn documents() -> impl Iterator<Item = DocumentInfo> {
+    EXTENSIONS.iter().flat_map(|extension| extension.documents().iter().copied())
+}
+
+/// A request as an extension gets it.
+#[derive(Debug)]
+pub(crate) struct Request<'d> {
+    /// Get or set.
+    pub(crate) kind: IqType,
+    /// Who asks.
+    pub(crate) from: Jid,
+    /// The service that is asked.
+    pub(crate) service: ServiceRef,
+    /// Whether it was addressed to the domain of the accounts rather than to one of them.
+    pub(crate) at_domain: bool,
+    /// `id` of the IQ.
+    pub(crate) id: String,
+    /// `to` of the IQ, empty if there was none.
+    pub(crate) to: String,
+    /// The element inside the IQ.
+    pub(crate) element: Element<'d>,
+}
+
+/// What comes of a request.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// An IQ result with this XML inside.
+    Result(String),
+    /// The answer follows later, or was sent already.
+    Later,
+    /// Not ours after all.
+    Pass,
+}
+
+/// What is wanted of a node that an extension makes up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// Reading items.
+    Items,
+    /// Subscribing or unsubscribing, and the options of that.
+    Subscribe,
+    /// Anything that changes the node or its items, and all owners' requests.
+    Change,
+    /// disco#info.
+    Info,
+}
+
+/// Which requests an extension answers.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// Namespace of the element inside the IQ.
+    pub(crate) ns: &'static str,
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What to do.
+    pub(crate) handler: fn(&mut Context<'_>, &Request<'_>) -> Handled<Reply>,
+}
+
+/// See the module.
+pub(crate) trait Extension: Sync {
+    /// What it implements.
+    fn documents(&self) -> &'static [DocumentInfo];
+
+    /// What disco#info says at an account, a domain of accounts, or a component.
+    fn features(&self, _host: &Host, _at: Where) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Which requests it answers.
+    fn routes(&self) -> &'static [Route] {
+        &[]
+    }
+
+    /// Answers for nodes that it makes up; none if the node is not one of them.
+    fn virtual_node(
+        &self,
+        _context: &mut Context<'_>,
+        _request: &Request<'_>,
+        _operation: Operation,
+        _node: &str,
+    ) -> Handled<Option<Reply>> {
+        Ok(None)
+    }
+
+    /// Follows what happens in services.
+    fn on_event(&self, _context: &mut Context<'_>, _event: &Happened<'_>) -> Handled<()> {
+        Ok(())
+    }
+
+    /// A message to a service or to a domain of accounts; true if it was taken.
+    fn on_message(&self, _context: &mut Context<'_>, _stanza: &Stanza<'_>, _to: &ServiceRef) -> Handled<bool> {
+        Ok(false)
+    }
+
+    /// Presence that a service was sent, or that its owner broadcasts.
+    fn on_presence(&self, _context: &mut Context<'_>, _stanza: &Stanza<'_>, _to: &ServiceRef) -> Handled<()> {
+        Ok(())
+    }
+
+    /// The answer to a request of the engine's own; true if it was taken.
+    fn on_answer(&self, _context: &mut Context<'_>, _stanza: &Stanza<'_>) -> Handled<bool> {
+        Ok(false)
+    }
+
+    /// A request of an account that nobody has answered in time.
+    fn on_overdue(&self, _context: &mut Context<'_>, _intent: &Intent) -> Handled<()> {
+        Ok(())
+    }
+
+    /// Time has passed.
+    fn on_tick(&self, _context: &mut Context<'_>) -> Handled<()> {
+        Ok(())
+    }
+
+    /// The roster of that account has the contact differently.
+    fn on_roster(&self, _context: &mut Context<'_>, _service: &ServiceRef, _contact: &Jid) -> Handled<()> {
+        Ok(())
+    }
+
+    /// The account is gone; its service is removed afterwards.
+    fn on_account_removed(&self, _context: &mut Context<'_>, _service: &ServiceRef) -> Handled<()> {
+        Ok(())
+    }
+}
+
+/// Asks every extension whether the node is one that it makes up.
+pub(crate) fn virtual_node(
+    context: &mut Context<'_>,
+    request: &Request<'_>,
+    operation: Operation,
+    node: &str,
+) -> Handled<Option<Reply>> {
+    for extension in EXTENSIONS {
+        let reply = extension.virtual_node(context, request, operation, node)?;
+        if reply.is_some() {
+            return Ok(reply);
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,418 @@
+//! XEP-0465 (0.1.1): public subscriptions. Both lists are read from marks that live and die with the subscriptions.
+//!
+//! The special nodes are made up here: an account's `urn:xmpp:pps:subscriptions:0`, and for every node NODE the node
+//! `urn:xmpp:pps:subscribers:0/NODE` on the same service. Who subscribes to one of them is kept at a hidden node of that
+//! name; their items are computed.
+
+use std::sync::Arc;
+
+use super::{DocumentInfo, Extension, Operation, Reply, Request, Where};
+use crate::engine::context::{Context, Handled, ServiceRef, Stop};
+use crate::engine::event::Happened;
+use crate::engine::ids::Ids;
+use crate::engine::notify::{Reach, retract_body};
+use crate::engine::settings::Host;
+use crate::forms;
+use crate::jid::{BareJid, Jid};
+use crate::ns;
+use crate::pubsub::config::{AccessModel, Limit, SendLastPublishedItem};
+use crate::pubsub::store::{NodeKey, Page, Place, PublicEntry, ServiceKey};
+use crate::pubsub::{Action, Counters, Node, NodeConfig, SubscriptionState};
+use crate::rsm::{self, Position, Query};
+use crate::stanza::{Condition, PubsubCondition, StanzaError};
+use crate::xml::Writer;
+
+/// Members in one answer.
+const PAGE: u64 = 1_000;
+
+pub(crate) struct Pps;
+
+impl Extension for Pps {
+    fn documents(&self) -> &'static [DocumentInfo] {
+        &[DocumentInfo {
+            number: "0465",
+            title: "Pubsub Public Subscriptions",
+            version: "0.1.1",
+            complete: false,
+            notes: "both lists, marks, notifications; without archive queries on the lists",
+        }]
+    }
+
+    fn features(&self, _host: &Host, _at: Where) -> &'static [&'static str] {
+        &[ns::PPS]
+    }
+
+    fn virtual_node(
+        &self,
+        context: &mut Context<'_>,
+        request: &Request<'_>,
+        operation: Operation,
+        node: &str,
+    ) -> Handled<Option<Reply>> {
+        let Some(special) = Special::of(node) else { return Ok(None) };
+        if operation == Operation::Change {
+            return Err(StanzaError::new(Condition::Forbidden).into());
+        }
+        let list = open_list(context, request, special, node)?;
+        match operation {
+            Operation::Items => retrieve(context, request, &list, node).map(Some),
+            Operation::Info => Ok(Some(info(node))),
+            Operation::Subscribe => prepare_subscription(context, request, node),
+            Operation::Change => Ok(None),
+        }
+    }
+
+    fn on_event(&self, context: &mut Context<'_>, event: &Happened<'_>) -> Handled<()> {
+        match event {
+            Happened::SubscriptionChanged { service, node, jid, new, public, .. } => {
+                follow(context, service, node, jid, *new, *public)
+            }
+            Happened::NodeDeleted { service, node, actor } => {
+                let special = format!("{}{}", ns::PPS_SUBSCRIBERS, node.name);
+                match context.node(service, &special)? {
+                    Some(hidden) => context.delete_hidden(service, &hidden, actor),
+                    None => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn on_account_removed(&self, context: &mut Context<'_>, service: &ServiceRef) -> Handled<()> {
+        context.change().delete_public_subscriptions(service.jid.as_str()).map(drop).map_err(Stop::from)
+    }
+}
+
+/// Which special node a NodeID names.
+#[derive(Debug, Clone, Copy)]
+enum Special<'n> {
+    Subscriptions,
+    Subscribers(&'n str),
+}
+
+impl<'n> Special<'n> {
+    fn of(node: &'n str) -> Option<Self> {
+        if node == ns::PPS_SUBSCRIPTIONS {
+            return Some(Self::Subscriptions);
+        }
+        node.strip_prefix(ns::PPS_SUBSCRIBERS).map(Self::Subscribers)
+    }
+}
+
+/// A list that may be read by whoever asked.
+enum List {
+    /// Of the account: what it is publicly subscribed to.
+    Subscriptions(Arc<str>),
+    /// Of a node: who is publicly subscribed to it; none if nobody ever was.
+    Subscribers(Option<NodeKey>),
+}
+
+fn not_found<T>() -> Handled<T> {
+    Err(StanzaError::new(Condition::ItemNotFound).into())
+}
+
+/// Finds the list, if the requester may have it: anyone an account's, and a node's whoever may read the node.
+fn open_list(context: &mut Context<'_>, request: &Request<'_>, special: Special<'_>, _node: &str) -> Handled<List> {
+    let service = &request.service;
+    match special {
+        Special::Subscriptions if service.is_account() => Ok(List::Subscriptions(service.name.clone())),
+        Special::Subscriptions => not_found(),
+        Special::Subscribers("") => not_found(),
+        Special::Subscribers(target) if target.starts_with(ns::PPS_SUBSCRIBERS) => not_found(),
+        Special::Subscribers(ns::PPS_SUBSCRIPTIONS) if service.is_account() => {
+            Ok(List::Subscribers(context.node(service, ns::PPS_SUBSCRIPTIONS)?.map(|node| node.key)))
+        }
+        Special::Subscribers(target) => {
+            let node = context.existing_node(service, target)?;
+            context.check(service, &node, &request.from, Action::Retrieve)?;
+            Ok(List::Subscribers(Some(node.key)))
+        }
+    }
+}
+
+// ---- items ----
+
+impl List {
+    fn read(&self, context: &mut Context<'_>, place: Place<i64>, limit: u64) -> Handled<Page<PublicEntry>> {
+        Ok(match self {
+            Self::Subscriptions(account) => context.store().public_subscriptions(account, place, limit)?,
+            Self::Subscribers(Some(node)) => context.store().public_subscribers(*node, place, limit)?,
+            Self::Subscribers(None) => Page { rows: Vec::new(), count: 0, index: 0 },
+        })
+    }
+
+    /// Item ids name the position, sealed so that nobody can make one up.
+    fn item_id(&self, context: &Context<'_>, entry: &PublicEntry) -> String {
+        let position = format!("{:x}", entry.position);
+        let secret = &context.memory.secret;
+        let seal = match self {
+            Self::Subscriptions(_) => Ids::derived(secret, &["pps", &position, &entry.jid, entry.node_name.as_str()]),
+            Self::Subscribers(_) => Ids::derived(secret, &["pps", &position, &entry.jid]),
+        };
+        format!("{seal}{position}")
+    }
+
+    fn find(&self, context: &mut Context<'_>, id: &str) -> Handled<Option<PublicEntry>> {
+        let Some(position) = id.get(20..).and_then(|position| i64::from_str_radix(position, 16).ok()) else {
+            return Ok(None);
+        };
+        let page = self.read(context, Place::After(position.saturating_sub(1)), 1)?;
+        let found = page.rows.into_iter().next().filter(|entry| entry.position == position);
+        Ok(found.filter(|entry| self.item_id(context, entry) == id))
+    }
+}
+
+/// The payload of an entry.
+fn write_entry(writer: &mut Writer, list: &List, entry: &PublicEntry) {
+    match list {
+        List::Subscriptions(_) => {
+            // The document writes `jid`, the client in the wild reads `service`: both say the same.
+            writer.start_ns("subscription", ns::PPS).attr("node", entry.node_name.as_str());
+            writer.attr("jid", &entry.jid).attr("service", &entry.jid);
+            writer.attr("subscription", SubscriptionState::Subscribed.as_str()).end();
+        }
+        List::Subscribers(_) => {
+            writer.start_ns("subscriber", ns::PPS).attr("jid", &entry.jid).end();
+        }
+    }
+}
+
+fn retrieve(context: &mut Context<'_>, request: &Request<'_>, list: &List, node: &str) -> Handled<Reply> {
+    let Some(items) = request.element.child("items", ns::PUBSUB) else { return not_found() };
+    let max_items = items.attr("max_items").map(|text| text.trim().parse::<u64>().unwrap_or(0));
+    if max_items == Some(0) {
+        return Err(StanzaError::new(Condition::BadRequest).text("max_items is a positive number").into());
+    }
+    let query = Query::child_of(request.element)?;
+    let ids: Vec<&str> =
+        items.children().filter(|c| c.is("item", ns::PUBSUB)).filter_map(|item| item.attr("id")).collect();
+    let mut entries = Vec::new();
+    let mut shown = None;
+    if ids.is_empty() {
+        let mut position = |id: &str| match list.find(context, id)? {
+            Some(entry) => Ok(entry.position),
+            None => not_found(),
+        };
+        let place = match query.as_ref().map(|query| &query.position) {
+            None | Some(Position::Last) => Place::Last,
+            Some(Position::First) => Place::First,
+            Some(Position::After(id)) => Place::After(position(id)?),
+            Some(Position::Before(id)) => Place::Before(position(id)?),
+            Some(Position::Index(index)) => Place::Index(*index),
+        };
+        let limit = query.as_ref().and_then(|query| query.max).or(max_items).unwrap_or(PAGE).min(PAGE);
+        let page = list.read(context, place, limit)?;
+        let truncated = max_items.is_none() && (page.rows.len() as u64) < page.count;
+        shown = (query.is_some() || truncated).then_some((page.index, page.count));
+        entries = page.rows;
+    } else {
+        for id in ids {
+            entries.extend(list.find(context, id)?);
+        }
+    }
+    let mut writer = Writer::with_capacity(entries.len() * 160 + 256);
+    writer.start_ns("pubsub", ns::PUBSUB).start("items").attr("node", node);
+    let ids: Vec<String> = entries.iter().map(|entry| list.item_id(context, entry)).collect();
+    for (entry, id) in entries.iter().zip(&ids) {
+        writer.start("item").attr("id", id);
+        write_entry(&mut writer, list, entry);
+        writer.end();
+    }
+    writer.end();
+    if let Some((index, count)) = shown {
+        let members = ids.first().zip(ids.last()).map(|(first, last)| (first.as_str(), last.as_str()));
+        rsm::write(&mut writer, members, index, count);
+    }
+    Ok(Reply::Result(writer.finish()))
+}
+
+fn info(node: &str) -> Reply {
+    let mut writer = Writer::new();
+    writer.start_ns("query", ns::DISCO_INFO).attr("node", node);
+    writer.start("identity").attr("category", "pubsub").attr("type", "leaf").end();
+    writer.start("feature").attr("var", ns::PUBSUB).end();
+    writer.start("feature").attr("var", ns::DISCO_INFO).end();
+    forms::start(&mut writer, "result", ns::META_DATA);
+    forms::field(&mut writer, "pubsub#access_model", Some("list-single"), None, &[], &["open"]);
+    Reply::Result(writer.finish())
+}
+
+// ---- who is told ----
+
+/// What a special node would be configured as.
+fn special_config() -> NodeConfig {
+    NodeConfig {
+        access_model: AccessModel::Open,
+        send_last_published_item: SendLastPublishedItem::Never,
+        max_items: Limit::Max,
+        notify_delete: true,
+        ..NodeConfig::component()
+    }
+}
+
+/// Subscribing goes the usual way, to the hidden node of that name, which is made when it is first needed.
+fn prepare_subscription(context: &mut Context<'_>, request: &Request<'_>, name: &str) -> Handled<Option<Reply>> {
+    let service = &request.service;
+    if context.node(service, name)?.is_some() {
+        return Ok(None);
+    }
+    let Some(subscribe) = request.element.child("subscribe", ns::PUBSUB) else {
+        let error = StanzaError::new(Condition::UnexpectedRequest).of_type(crate::stanza::ErrorType::Cancel);
+        return Err(error.with(PubsubCondition::NotSubscribed).into());
+    };
+    if service.is_account() && context.stored_service(service)?.is_none() {
+        let account = service.jid.clone();
+        if !context.account_exists(&account)? {
+            return pretend(request, subscribe, name).map(Some);
+        }
+    }
+    let row = context.make_service(service)?;
+    let (now, creator) = (context.now, service.name.clone());
+    let node = context.change().insert_node(row.key, name, &creator, now, &Arc::new(special_config()))?;
+    context.memory.cache.insert_node(node);
+    Ok(None)
+}
+
+/// A missing account answers as one that nobody ever subscribed to, and keeps nothing.
+fn pretend(request: &Request<'_>, subscribe: crate::xml::Element<'_>, name: &str) -> Handled<Reply> {
+    let bad = |condition| StanzaError::new(Condition::BadRequest).with(condition);
+    let jid = subscribe.attr("jid").ok_or_else(|| bad(PubsubCondition::JidRequired).text("'jid' is missing"))?;
+    let jid = Jid::parse(jid).ok().filter(|jid| jid.bare_str() == request.from.bare_str());
+    let jid = jid.ok_or_else(|| bad(PubsubCondition::InvalidJid))?;
+    let mut writer = Writer::new();
+    writer.start_ns("pubsub", ns::PUBSUB);
+    super::requests::write_subscription(&mut writer, Some(name), &jid, SubscriptionState::Subscribed);
+    Ok(Reply::Result(writer.finish()))
+}
+
+/// The special node as a node, whether or not anybody has subscribed to it.
+fn special_node(context: &mut Context<'_>, service: &ServiceRef, name: &str) -> Handled<Node> {
+    if let Some(node) = context.node(service, name)? {
+        return Ok(node);
+    }
+    Ok(Node {
+        key: NodeKey(0),
+        service: ServiceKey(0),
+        name: name.into(),
+        creator: service.name.clone(),
+        created: context.now,
+        config: Arc::new(special_config()),
+        counters: Counters::default(),
+    })
+}
+
+/// Tells the subscribers of a special node that an entry came or went.
+fn announce(
+    context: &mut Context<'_>,
+    service: &ServiceRef,
+    name: &str,
+    list: &List,
+    entry: &PublicEntry,
+    came: bool,
+) -> Handled<()> {
+    let node = special_node(context, service, name)?;
+    let audience = context.audience(service, &node, Reach::Subscribed)?;
+    if audience == crate::engine::notify::Audience::default() {
+        return Ok(());
+    }
+    let id = list.item_id(context, entry);
+    let body = if came {
+        let mut writer = Writer::new();
+        writer.start("items").attr("node", name).start("item").attr("id", &id);
+        write_entry(&mut writer, list, entry);
+        writer.finish()
+    } else {
+        retract_body(name, std::iter::once(id.as_str()))
+    };
+    context.notify(service, &node, audience, &body, None);
+    Ok(())
+}
+
+// ---- marks ----
+
+/// Keeps the marks in step with a subscription of this server: made, changed or ended, by whatever way.
+fn follow(
+    context: &mut Context<'_>,
+    service: &ServiceRef,
+    node: &Node,
+    jid: &Jid,
+    new: SubscriptionState,
+    public: bool,
+) -> Handled<()> {
+    let bare = jid.to_bare();
+    if new == SubscriptionState::Subscribed && public {
+        return context.list_subscriber(service, node, &bare);
+    }
+    let others = context.store().subscriptions_to(node.key, bare.as_str())?;
+    let another = others.iter().any(|s| s.jid != *jid && s.state == SubscriptionState::Subscribed && s.wants_public);
+    // The last request decides for all subscriptions of an account; the end of one leaves those of other resources.
+    if new != SubscriptionState::Subscribed && another {
+        return Ok(());
+    }
+    context.unlist_subscriber(service, node, &bare)?;
+    if context.is_local_account(&bare) {
+        context.unlist_subscription(&bare, service.jid.as_str(), node.name.as_str())?;
+    }
+    Ok(())
+}
+
+impl Context<'_> {
+    fn list_subscriber(&mut self, service: &ServiceRef, node: &Node, bare: &BareJid) -> Handled<()> {
+        let now = self.now;
+        if !self.change().insert_public_subscriber(node.key, bare.as_str(), now)? {
+            return Ok(());
+        }
+        let name = format!("{}{}", ns::PPS_SUBSCRIBERS, node.name);
+        match self.store().public_subscriber(node.key, bare.as_str())? {
+            Some(entry) => announce(self, service, &name, &List::Subscribers(Some(node.key)), &entry, true),
+            None => Ok(()),
+        }
+    }
+
+    fn unlist_subscriber(&mut self, service: &ServiceRef, node: &Node, bare: &BareJid) -> Handled<()> {
+        let Some(entry) = self.store().public_subscriber(node.key, bare.as_str())? else { return Ok(()) };
+        let name = format!("{}{}", ns::PPS_SUBSCRIBERS, node.name);
+        announce(self, service, &name, &List::Subscribers(Some(node.key)), &entry, false)?;
+        self.change().delete_public_subscriber(node.key, bare.as_str())?;
+        Ok(())
+    }
+
+    /// Shows a subscription in the account's public list; it is known to be in force.
+    pub(crate) fn list_subscription(&mut self, account: &BareJid, service: &str, node: &str) -> Handled<()> {
+        let now = self.now;
+        if !self.change().insert_public_subscription(account.as_str(), service, node, now)? {
+            return Ok(());
+        }
+        let entry = self.store().public_subscription(account.as_str(), service, node)?;
+        self.announce_subscription(account, entry, true)
+    }
+
+    /// Takes a subscription off the account's public list.
+    pub(crate) fn unlist_subscription(&mut self, account: &BareJid, service: &str, node: &str) -> Handled<()> {
+        let entry = self.store().public_subscription(account.as_str(), service, node)?;
+        if entry.is_none() {
+            return Ok(());
+        }
+        self.announce_subscription(account, entry, false)?;
+        self.change().delete_public_subscription(account.as_str(), service, node)?;
+        Ok(())
+    }
+
+    fn announce_subscription(&mut self, account: &BareJid, entry: Option<PublicEntry>, came: bool) -> Handled<()> {
+        let (Some(entry), Some(service)) = (entry, self.service_at(account)) else { return Ok(()) };
+        let list = List::Subscriptions(service.name.clone());
+        announce(self, &service, ns::PPS_SUBSCRIPTIONS, &list, &entry, came)
+    }
+
+    /// The node that a special node is about is going: its list empties, and nobody can be subscribed to it any more.
+    fn delete_hidden(&mut self, service: &ServiceRef, hidden: &Node, _actor: &Jid) -> Handled<()> {
+        let audience = self.audience(service, hidden, Reach::Everyone)?;
+        let mut writer = Writer::new();
+        writer.start("delete").attr("node", hidden.name.as_str());
+        self.notify(service, hidden, audience, &writer.finish(), None);
+        self.end_all_subscriptions(service, hidden)?;
+        self.memory.cache.remove_node(hidden.service, hidden.name.as_str());
+        self.change().delete_node(hidden.key)?;
+        Ok(())
+    }
+}
