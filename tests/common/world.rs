@@ -433,7 +433,9 @@ impl World {
         let mut addressed = stanza;
         addressed.set("to", owner);
         if addressed.name == "iq" {
-            self.refuse(&addressed, "service-unavailable");
+            // Nodes of disco that nobody claims do not exist (XEP-0030), at least at accounts that do.
+            let asks_for_node = addressed.child(DISCO_INFO, "query").is_some() && self.accounts.contains_key(owner);
+            self.refuse(&addressed, if asks_for_node { "item-not-found" } else { "service-unavailable" });
             return Ok(());
         }
         if addressed.get("type") == Some("error") {
