@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use crate::ns;
-use crate::stanza::{Condition, StanzaError};
 use crate::xml::{Element, Writer};
 
 /// Which page of a set was asked for. Members are named by the identifiers that the set shows.
@@ -30,9 +29,13 @@ pub enum Position<'d> {
     Index(u64),
 }
 
+/// Why a query makes no sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
 impl<'d> Query<'d> {
     /// Reads the `<set/>` inside `parent`; none if there is none.
-    pub fn child_of(parent: Element<'d>) -> Result<Option<Self>, StanzaError> {
+    pub fn child_of(parent: Element<'d>) -> Result<Option<Self>, Malformed> {
         let Some(set) = parent.child("set", ns::RSM) else {
             return Ok(None);
         };
@@ -52,18 +55,14 @@ impl<'d> Query<'d> {
             }
         }
         if positions > 1 {
-            return Err(bad("a page is asked for by one of after, before and index"));
+            return Err(Malformed("a page is asked for by one of after, before and index"));
         }
         Ok(Some(query))
     }
 }
 
-fn number(text: &str) -> Result<u64, StanzaError> {
-    text.trim().parse().map_err(|_| bad("max and index are numbers"))
-}
-
-fn bad(text: &'static str) -> StanzaError {
-    StanzaError::new(Condition::BadRequest).text(text)
+fn number(text: &str) -> Result<u64, Malformed> {
+    text.trim().parse().map_err(|_| Malformed("max and index are numbers"))
 }
 
 /// Writes the `<set/>` of an answer: `members` are the first and the last identifier of the page, if it has any.

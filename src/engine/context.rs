@@ -42,6 +42,12 @@ impl From<StanzaError> for Stop {
     }
 }
 
+impl From<crate::rsm::Malformed> for Stop {
+    fn from(error: crate::rsm::Malformed) -> Self {
+        StanzaError::new(Condition::BadRequest).text(error.0).into()
+    }
+}
+
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         Self::Failed(error)
@@ -165,7 +171,16 @@ impl<'a> Context<'a> {
             extension.on_event(self, event)?;
         }
         if event.service().host.events {
-            self.out.extend(event.to_decisions());
+            let mut decisions = event.to_decisions();
+            for decision in &mut decisions {
+                if let Decision::Event(told) = decision {
+                    // A module of the host knows that it was itself; the subscriber of an event is no actor.
+                    if self.privileged && !matches!(event, Happened::SubscriptionChanged { .. }) {
+                        told.actor.clear();
+                    }
+                }
+            }
+            self.out.append(&mut decisions);
         }
         Ok(())
     }
@@ -332,11 +347,11 @@ impl<'a> Context<'a> {
 
     /// The error for a node that is not there: where it has gone to, if its owner said so (section 6.1.3.11).
     pub(crate) fn missing_node<T>(&mut self, service: &ServiceRef, name: &str) -> Handled<T> {
-        if let Some(row) = self.stored_service(service)? {
-            if let Some(uri) = self.tx.redirect(row.key, name)? {
-                let error = StanzaError::new(Condition::Gone).of_type(crate::stanza::ErrorType::Modify);
-                return Err(error.uri(uri).into());
-            }
+        if let Some(row) = self.stored_service(service)?
+            && let Some(uri) = self.tx.redirect(row.key, name)?
+        {
+            let error = StanzaError::new(Condition::Gone).of_type(crate::stanza::ErrorType::Modify);
+            return Err(error.uri(uri).into());
         }
         Err(StanzaError::new(Condition::ItemNotFound).into())
     }
@@ -372,10 +387,10 @@ impl<'a> Context<'a> {
 
     /// Who gets the node's events has to be found out anew.
     pub(crate) fn forget_audience(&mut self, node: &Node) {
-        if let Some(cached) = self.memory.cache.node(node.service, node.name.as_str()) {
-            if cached.audience.take().is_some() {
-                self.memory.cache.reweigh(node.service, node.name.as_str());
-            }
+        if let Some(cached) = self.memory.cache.node(node.service, node.name.as_str())
+            && cached.audience.take().is_some()
+        {
+            self.memory.cache.reweigh(node.service, node.name.as_str());
         }
     }
 
@@ -386,10 +401,10 @@ impl<'a> Context<'a> {
         if service.is_owner(bare) {
             return Ok(Affiliation::Owner);
         }
-        if let Some(cached) = self.memory.cache.node(node.service, node.name.as_str()) {
-            if let Some(&affiliation) = cached.affiliations.get(bare) {
-                return Ok(affiliation);
-            }
+        if let Some(cached) = self.memory.cache.node(node.service, node.name.as_str())
+            && let Some(&affiliation) = cached.affiliations.get(bare)
+        {
+            return Ok(affiliation);
         }
         let affiliation = self.tx.affiliation(node.key, bare)?;
         if let Some(cached) = self.memory.cache.node(node.service, node.name.as_str()) {

@@ -29,7 +29,6 @@ struct Counts {
     commits: i64,
     rollbacks: i64,
     notifications: i64,
-    commit_micros: i64,
 }
 
 /// How one attempt at an input ended.
@@ -106,16 +105,16 @@ impl Core {
         }
         self.rollback();
         let mut needing: Vec<usize> = Vec::new();
-        for place in 0..jobs.len() {
-            jobs[place].outcome = None;
+        for (place, job) in jobs.iter_mut().enumerate() {
+            job.outcome = None;
             if needing.iter().any(|&earlier| waits(place, earlier)) {
                 continue;
             }
-            let outcome = self.run_once(jobs[place].now, jobs[place].input);
+            let outcome = self.run_once(job.now, job.input);
             if outcome.as_ref().is_ok_and(Outcome::needs_facts) {
                 needing.push(place);
             }
-            jobs[place].outcome = Some(outcome);
+            job.outcome = Some(outcome);
         }
     }
 
@@ -131,11 +130,11 @@ impl Core {
         let Self { store, memory, hosts, counts } = self;
         let Ok(mut transaction) = store.begin() else { return false };
         let mut needing: Vec<usize> = Vec::new();
-        for place in 0..jobs.len() {
+        for (place, job) in jobs.iter_mut().enumerate() {
             if needing.iter().any(|&earlier| waits(place, earlier)) {
                 continue;
             }
-            let (now, input) = (jobs[place].now, jobs[place].input);
+            let (now, input) = (job.now, job.input);
             let outcome = match attempt(now, input, transaction.as_mut(), memory, hosts) {
                 Attempt::Done(decisions) => Ok(Outcome { decisions, input: None }),
                 Attempt::Ended(Stop::Need, needs) => {
@@ -149,7 +148,7 @@ impl Core {
                 Attempt::Ended(stop, _) => ended(input, &stop, memory),
                 Attempt::Spoilt(_) => return false,
             };
-            jobs[place].outcome = Some(outcome);
+            job.outcome = Some(outcome);
         }
         if flush(transaction.as_mut(), &mut memory.cache).and_then(|()| transaction.commit()).is_err() {
             return false;
@@ -216,11 +215,10 @@ impl Core {
         let resources = i64::try_from(self.memory.presences.total()).unwrap_or(i64::MAX);
         let cache = i64::try_from(self.memory.cache.bytes()).unwrap_or(i64::MAX);
         let own = [
-            ("inputs", self.counts.inputs),
-            ("commits", self.counts.commits),
-            ("rollbacks", self.counts.rollbacks),
-            ("notifications", self.counts.notifications),
-            ("commit_micros", self.counts.commit_micros),
+            ("inputs_total", self.counts.inputs),
+            ("commits_total", self.counts.commits),
+            ("rollbacks_total", self.counts.rollbacks),
+            ("notifications_total", self.counts.notifications),
             ("resources", resources),
             ("cache_bytes", cache),
         ];

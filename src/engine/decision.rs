@@ -77,7 +77,7 @@ pub struct Event {
     pub item: String,
     /// Who did it; the subscriber, for events about a subscription.
     pub actor: String,
-    /// The payload of the item, empty if there is none.
+    /// The whole `<item/>`, empty if the event has none.
     pub payload: Arc<str>,
 }
 

@@ -64,10 +64,14 @@ fn iq(context: &mut Context<'_>, stanza: &Stanza<'_>) -> Handled<()> {
     let kind = match IqType::parse(stanza.r#type) {
         Some(kind @ (IqType::Get | IqType::Set)) => kind,
         Some(IqType::Result | IqType::Error) => return answer(context, stanza),
-        None => return Ok(pass(context)),
+        None => {
+            pass(context);
+            return Ok(());
+        }
     };
     let (Some((service, at_domain)), Some(element)) = (target(context, stanza), stanza.element.only_child()) else {
-        return Ok(pass(context));
+        pass(context);
+        return Ok(());
     };
     let request = Request {
         kind,
@@ -140,7 +144,10 @@ fn message(context: &mut Context<'_>, stanza: &Stanza<'_>) -> Handled<()> {
 fn bounced(context: &mut Context<'_>, stanza: &Stanza<'_>, service: &ServiceRef) -> Handled<()> {
     let key = stanza.id.split_once('.').and_then(|(key, _)| i64::from_str_radix(key, 16).ok());
     let error = stanza.element.children().find(|child| child.name() == "error");
-    let (Some(key), Some(error)) = (key, error) else { return Ok(pass(context)) };
+    let (Some(key), Some(error)) = (key, error) else {
+        pass(context);
+        return Ok(());
+    };
     let gone = error.child("gone", crate::ns::STANZA_ERRORS).is_some();
     let for_good = gone || error.attr("type").and_then(ErrorType::parse) == Some(ErrorType::Cancel);
     let Some(node) = context.store().node_by_key(crate::pubsub::store::NodeKey(key))? else { return Ok(()) };

@@ -3,7 +3,9 @@
 use super::context::ServiceRef;
 use super::decision::{Decision, Event};
 use crate::jid::Jid;
+use crate::ns;
 use crate::pubsub::{Item, ItemId, Node, SubscriptionState};
+use crate::xml::Writer;
 
 /// Something that was done, within the transaction that does it.
 #[derive(Debug)]
@@ -64,7 +66,15 @@ impl<'a> Happened<'a> {
             Self::NodePurged { node, actor, .. } => vec![event("node-purged", node, "", actor, &none)],
             Self::ConfigChanged { node, actor, .. } => vec![event("node-config-changed", node, "", actor, &none)],
             Self::ItemsPublished { node, items, actor, .. } => {
-                items.iter().map(|item| event("item-published", node, item.id.as_str(), actor, &item.payload)).collect()
+                let published = |item: &Item| {
+                    // The whole item: that is what modules of the host pass around.
+                    let mut writer = Writer::with_capacity(item.payload.len() + 128);
+                    writer.start_ns("item", ns::PUBSUB).attr("id", item.id.as_str());
+                    writer.attr("publisher", &item.publisher).raw(&item.payload);
+                    let xml = writer.finish().into();
+                    event("item-published", node, item.id.as_str(), actor, &xml)
+                };
+                items.iter().map(published).collect()
             }
             Self::ItemsRetracted { node, ids, actor, .. } => {
                 ids.iter().map(|id| event("item-retracted", node, id.as_str(), actor, &none)).collect()

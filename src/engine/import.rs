@@ -94,10 +94,10 @@ fn import_node(
             "affiliation" => {
                 let jid = child.attr("jid").and_then(|jid| Jid::parse(jid).ok());
                 let affiliation = child.attr("affiliation").and_then(Affiliation::parse);
-                if let (Some(jid), Some(affiliation)) = (jid, affiliation) {
-                    if account.is_none_or(|account| *account != jid.to_bare()) {
-                        context.change().set_affiliation(made.key, jid.bare_str(), affiliation)?;
-                    }
+                if let (Some(jid), Some(affiliation)) = (jid, affiliation)
+                    && account.is_none_or(|account| *account != jid.to_bare())
+                {
+                    context.change().set_affiliation(made.key, jid.bare_str(), affiliation)?;
                 }
             }
             "subscription" => {
@@ -105,10 +105,10 @@ fn import_node(
                 let state = child.attr("subscription").and_then(SubscriptionState::parse);
                 let state = state.unwrap_or(SubscriptionState::Subscribed);
                 let mut options = SubscriptionOptions::default();
-                if let Some(Ok(form)) = child.child("x", ns::DATA_FORMS).map(Form::read) {
-                    if let Ok((read, _)) = crate::xep::options::read_options(&options, &form, now) {
-                        options = read;
-                    }
+                if let Some(Ok(form)) = child.child("x", ns::DATA_FORMS).map(Form::read)
+                    && let Ok((read, _)) = crate::xep::options::read_options(&options, &form, now)
+                {
+                    options = read;
                 }
                 let known = context.store().subscriptions_to(made.key, jid.bare_str())?;
                 if state == SubscriptionState::None || known.iter().any(|subscription| subscription.jid == jid) {

@@ -50,12 +50,11 @@ impl Context<'_> {
         if service.is_account() {
             return self.account_audience(service, node, reach);
         }
-        if reach == Reach::Subscribed {
-            if let Some(cached) = self.memory.cache.node(node.service, node.name.as_str()) {
-                if let Some(audience) = &cached.audience {
-                    return Ok(Audience { others: audience.clone(), ..Audience::default() });
-                }
-            }
+        if reach == Reach::Subscribed
+            && let Some(cached) = self.memory.cache.node(node.service, node.name.as_str())
+            && let Some(audience) = &cached.audience
+        {
+            return Ok(Audience { others: audience.clone(), ..Audience::default() });
         }
         let mut recipients = Vec::new();
         let mut lasting = reach == Reach::Subscribed && !node.config.presence_based_delivery;
@@ -75,11 +74,9 @@ impl Context<'_> {
             }
         }
         let others: Others = recipients.into();
-        if lasting {
-            if let Some(cached) = self.memory.cache.node(node.service, node.name.as_str()) {
-                cached.audience = Some(others.clone());
-                self.memory.cache.reweigh(node.service, node.name.as_str());
-            }
+        if lasting && let Some(cached) = self.memory.cache.node(node.service, node.name.as_str()) {
+            cached.audience = Some(others.clone());
+            self.memory.cache.reweigh(node.service, node.name.as_str());
         }
         Ok(Audience { others, ..Audience::default() })
     }
@@ -267,11 +264,11 @@ impl Context<'_> {
     /// The newest item that has not expired.
     pub(crate) fn last_item(&mut self, node: &Node) -> Handled<Option<Arc<Item>>> {
         let live_after = self.live_after(node);
-        if let Some(cached) = self.memory.cache.node(node.service, node.name.as_str()) {
-            if let Some(last) = &cached.last {
-                let live = live_after.is_none_or(|limit| last.published > limit);
-                return Ok(live.then(|| last.clone()));
-            }
+        if let Some(cached) = self.memory.cache.node(node.service, node.name.as_str())
+            && let Some(last) = &cached.last
+        {
+            let live = live_after.is_none_or(|limit| last.published > limit);
+            return Ok(live.then(|| last.clone()));
         }
         let last = self.store().last_item(node.key, live_after)?.map(Arc::new);
         if let (Some(last), Some(cached)) = (&last, self.memory.cache.node(node.service, node.name.as_str())) {

@@ -127,6 +127,8 @@ pub(crate) struct Presences {
     total: usize,
     /// Resources that used XEP-0376 in their session.
     used_pam: HashSet<FullJid>,
+    /// Nodes whose events a resource takes, by bare JID and resource; all of them if there is no entry.
+    filters: HashMap<BareJid, HashMap<Box<str>, Vec<String>>>,
     queries: HashMap<Arc<str>, Query>,
     by_id: HashMap<Arc<str>, Arc<str>>,
     undo: Vec<Undo>,
@@ -180,6 +182,29 @@ impl Presences {
     /// Forgets what held for the session.
     pub(crate) fn end_session(&mut self, jid: &FullJid) {
         self.used_pam.remove(jid);
+        self.set_filter(jid, None);
+    }
+
+    /// Limits the events that the resource takes, or lifts the limit.
+    pub(crate) fn set_filter(&mut self, jid: &FullJid, nodes: Option<Vec<String>>) {
+        if let Some(nodes) = nodes {
+            self.filters.entry(jid.to_bare()).or_default().insert(jid.resource().into(), nodes);
+        } else if let Some(filters) = self.filters.get_mut(jid.bare_str()) {
+            filters.remove(jid.resource());
+            if filters.is_empty() {
+                self.filters.remove(jid.bare_str());
+            }
+        }
+    }
+
+    /// The nodes that the resource limits itself to.
+    pub(crate) fn filter(&self, jid: &FullJid) -> Option<&[String]> {
+        Some(self.filters.get(jid.bare_str())?.get(jid.resource())?)
+    }
+
+    /// Whether any resource of the bare JID limits itself.
+    pub(crate) fn has_filters(&self, bare: &str) -> bool {
+        self.filters.contains_key(bare)
     }
 
     /// Whether the resource knows XEP-0376: by its capabilities, or because it used it.

@@ -4,6 +4,11 @@
 //! [`pam_pps_result`], and outputs are written on success only. No panic leaves this module.
 #![allow(unsafe_code, reason = "this is the one place where pointers of others are followed")]
 #![allow(non_camel_case_types, reason = "the names that C has")]
+#![allow(
+    clippy::missing_safety_doc,
+    reason = "the header's preamble says it once for all: who owns and who lends what"
+)]
+#![allow(clippy::too_many_arguments, reason = "a text is two arguments in C")]
 
 mod handle;
 mod log;

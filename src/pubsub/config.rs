@@ -217,7 +217,7 @@ pub enum FieldType {
     TextSingle,
     /// `text-multi` has no use here; several JIDs:
     JidMulti,
-    /// `list-single` of these options.
+    /// `list-single` of these options; of what is set, where there are none.
     ListSingle(&'static [&'static str]),
     /// `list-multi` of whatever is set.
     ListMulti,
@@ -369,7 +369,7 @@ pub const FIELDS: &[Field] = &[
     field!("purge_offline", boolean purge_offline, "Whether to remove items when their publisher goes offline"),
     field!("tempsub", boolean tempsub, "Whether subscriptions end with the subscriber's presence"),
     field!("subscribe", boolean subscribe, "Whether to allow subscriptions"),
-    field!("language", text language, "The default language of the node"),
+    Field { kind: FieldType::ListSingle(&[]), ..field!("language", text language, "The default language of the node") },
     field!("contact", list JidMulti contact, "The addresses of those to contact with questions"),
     field!("body_xslt", text body_xslt, "The URL of a transformation of payloads into message bodies"),
     field!("dataform_xslt", text dataform_xslt, "The URL of a transformation of payloads into data forms"),

@@ -9,7 +9,7 @@ use crate::engine::subscriptions::Ending;
 use crate::forms::{self, Form};
 use crate::jid::Jid;
 use crate::ns;
-use crate::pubsub::{Action, Node, Subscription, SubscriptionState};
+use crate::pubsub::{Action, Affiliation, Node, Subscription, SubscriptionState};
 use crate::stanza::{Condition, ErrorType, IqType, StanzaError};
 use crate::xml::{self, Writer};
 
@@ -48,10 +48,13 @@ impl Extension for Authorization {
         if form.form_type() != Some(ns::SUBSCRIBE_AUTHORIZATION) {
             return Ok(false);
         }
-        if form.kind == "submit" {
-            decide(context, to, &stanza.from, &form)?;
+        match form.kind {
+            // An answer is for this service, whether or not it has an effect: clients answer whoever asked them.
+            "submit" => decide(context, to, &stanza.from, &form).map(|()| true),
+            "cancel" => Ok(true),
+            // A request to the owner, of this service or of another one, is for his clients.
+            _ => Ok(false),
         }
-        Ok(true)
     }
 }
 
@@ -115,6 +118,9 @@ fn command(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
     }
     let forbidden = || StanzaError::new(Condition::Forbidden).of_type(ErrorType::Cancel);
     let Ok(form) = Form::child_of(request.element) else {
+        if !owns_any(context, request)? {
+            return Err(forbidden().into());
+        }
         let nodes = approvable(context, request)?;
         return Ok(Reply::Result(status(&session, "executing", Some(&nodes))));
     };
@@ -130,6 +136,21 @@ fn command(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
         context.ask_owner(&request.service, &node, &subscription, &to);
     }
     Ok(Reply::Later)
+}
+
+/// Whether the requester owns a node of the service at all.
+fn owns_any(context: &mut Context<'_>, request: &Request<'_>) -> Handled<bool> {
+    let (service, bare) = (&request.service, request.from.bare_str());
+    if context.privileged || service.is_owner(bare) {
+        return Ok(true);
+    }
+    if let Some(row) = context.stored_service(service)? {
+        let affiliations = context.store().affiliations_of(row.key, bare)?;
+        if affiliations.iter().any(|(_, affiliation)| *affiliation == Affiliation::Owner) {
+            return Ok(true);
+        }
+    }
+    Ok(!service.is_account() && service.policy().admins_own && context.is_admin(bare, service)?)
 }
 
 fn approvable(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Vec<String>> {

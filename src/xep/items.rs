@@ -196,12 +196,11 @@ fn store(context: &mut Context<'_>, request: &Request<'_>, node: &Node, new: &[N
         }
         items.push(stored);
     }
-    if persist {
-        if let (Some(last), Some(cached)) = (items.last(), context.memory.cache.node(node.service, node.name.as_str()))
-        {
-            cached.last = Some(Arc::new(last.clone()));
-            context.memory.cache.reweigh(node.service, node.name.as_str());
-        }
+    if persist
+        && let (Some(last), Some(cached)) = (items.last(), context.memory.cache.node(node.service, node.name.as_str()))
+    {
+        cached.last = Some(Arc::new(last.clone()));
+        context.memory.cache.reweigh(node.service, node.name.as_str());
     }
     Ok(items)
 }

@@ -6,6 +6,7 @@
 mod authorization;
 mod caps;
 mod disco;
+mod filter;
 mod items;
 pub(crate) mod options;
 mod owner;
@@ -33,6 +34,7 @@ pub(crate) const EXTENSIONS: &[&dyn Extension] = &[
     &pep::Pep,
     &pps::Pps,
     &pam::Pam,
+    &filter::Filter,
     &caps::Capabilities,
     &disco::Disco,
 ];

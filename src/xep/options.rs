@@ -18,13 +18,16 @@ pub(crate) fn write_config_form(writer: &mut Writer, kind: &str, config: &NodeCo
     forms::start(writer, kind, form_type);
     for field in FIELDS {
         let var = format!("pubsub#{}", field.name);
-        let options = match field.kind {
+        let values = (field.get)(config);
+        let present: Vec<&str> = values.iter().map(String::as_str).filter(|value| !value.is_empty()).collect();
+        let options: &[&str] = match field.kind {
+            FieldType::ListSingle([]) | FieldType::ListMulti if offered => &present,
             FieldType::ListSingle(options) if offered => options,
             _ => &[],
         };
         let label = offered.then_some(field.label);
         let kind = offered.then_some(field.kind.as_str());
-        forms::field(writer, &var, kind, label, options, &(field.get)(config));
+        forms::field(writer, &var, kind, label, options, &values);
     }
     writer.end();
 }

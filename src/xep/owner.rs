@@ -55,10 +55,10 @@ fn handle(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
         return Ok(Reply::Pass);
     }
     let action = action(request.element, ns::PUBSUB_OWNER)?;
-    if let Some(node) = action.attr("node") {
-        if let Some(reply) = virtual_node(context, request, Operation::Change, node)? {
-            return Ok(reply);
-        }
+    if let Some(node) = action.attr("node")
+        && let Some(reply) = virtual_node(context, request, Operation::Change, node)?
+    {
+        return Ok(reply);
     }
     if (request.kind, action.name()) == (IqType::Get, "default") {
         return default(context, request, action);

@@ -31,8 +31,8 @@ impl Extension for Pam {
             title: "Pubsub Account Management",
             version: "0.2",
             complete: false,
-            notes: "subscribing, unsubscribing, versioned list, changes by the service; without filters, journal and \
-                    recovery of lost answers",
+            notes: "subscribing, unsubscribing, versioned list, changes by the service; filters by resource; \
+                    without journal, automatic subscriptions and recovery of lost answers",
         }]
     }
 
@@ -52,7 +52,9 @@ impl Extension for Pam {
 
     fn on_event(&self, context: &mut Context<'_>, event: &Happened<'_>) -> Handled<()> {
         let Happened::SubscriptionChanged { service, node, jid, old, new, .. } = event else { return Ok(()) };
-        let account = jid.to_bare();
+        // A full JID subscribes for one client: that is not the account's business.
+        let Jid::Bare(account) = jid else { return Ok(()) };
+        let account = account.clone();
         if old == new || !context.is_local_account(&account) {
             return Ok(());
         }
@@ -83,7 +85,11 @@ impl Extension for Pam {
             Ok(read_subscription(stanza.element.child("pubsub", ns::PUBSUB), &intent))
         } else {
             let error = stanza.element.child("error", ns::CLIENT).map(StanzaError::received);
-            Err(error.unwrap_or_else(|| StanzaError::new(Condition::ServiceUnavailable)).by(&intent.service))
+            let error = error.unwrap_or_else(|| StanzaError::new(Condition::ServiceUnavailable));
+            // An unreachable service cannot have made its own error: that was the account's server.
+            let unreachable =
+                matches!(error.condition(), Condition::RemoteServerNotFound | Condition::RemoteServerTimeout);
+            Err(error.by(if unreachable { account.as_str() } else { &intent.service }))
         };
         let operation = Operation::of(&intent);
         let answer = conclude(context, &operation, answer, true)?;
@@ -103,10 +109,10 @@ impl Extension for Pam {
     }
 
     fn on_message(&self, context: &mut Context<'_>, stanza: &Stanza<'_>, to: &ServiceRef) -> Handled<bool> {
-        if to.is_account() {
-            if let Some(event) = stanza.element.child("event", ns::PUBSUB_EVENT) {
-                follow(context, &to.jid, &stanza.from, event)?;
-            }
+        if to.is_account()
+            && let Some(event) = stanza.element.child("event", ns::PUBSUB_EVENT)
+        {
+            follow(context, &to.jid, &stanza.from, event)?;
         }
         // The event itself goes its usual way to the owner's clients.
         Ok(false)
@@ -483,17 +489,17 @@ fn notify(context: &mut Context<'_>, change: &Change<'_>, requester: Option<&str
     let ver = version(context, account)?;
     let mut interested: Vec<FullJid> = Vec::new();
     for (resource, _) in context.memory.presences.resources(account.as_str(), account.as_str()) {
-        if let Ok(jid) = FullJid::parse(&format!("{account}/{resource}")) {
-            if context.memory.presences.knows_pam(account.as_str(), &jid) {
-                interested.push(jid);
-            }
+        if let Ok(jid) = FullJid::parse(&format!("{account}/{resource}"))
+            && context.memory.presences.knows_pam(account.as_str(), &jid)
+        {
+            interested.push(jid);
         }
     }
     interested.sort_unstable();
-    if let Some(jid) = requester.and_then(|jid| FullJid::parse(jid).ok()) {
-        if !interested.contains(&jid) {
-            interested.push(jid);
-        }
+    if let Some(jid) = requester.and_then(|jid| FullJid::parse(jid).ok())
+        && !interested.contains(&jid)
+    {
+        interested.push(jid);
     }
     for jid in interested {
         let id = context.memory.ids.event();
@@ -543,6 +549,9 @@ fn list(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
     for place in context.store().subscriptions_of(account.as_str(), None)? {
         let subscription = &place.subscription;
         let node = place.node_name.as_str();
+        if subscription.jid.as_full().is_some() {
+            continue;
+        }
         write_listed(&mut writer, &place.service, node, subscription.jid.as_str(), subscription.state, "");
     }
     Ok(Reply::Result(writer.finish()))

@@ -116,12 +116,13 @@ impl<'a> Parser<'a, '_> {
         }
         // References split text; neighbours in the source are one piece.
         let last = self.open.last().map_or(NONE, |open| open.last);
-        if let (Kind::Text, Some(node)) = (&kind, self.document.nodes.get_mut(last as usize)) {
-            if matches!(node.kind, Kind::Text) && node.end as usize == start {
-                node.end = end as u32;
-                let joined = &self.document.source[node.start as usize..end];
-                return if joined.contains("]]>") { Err(error("\"]]>\" in text", start)) } else { Ok(()) };
-            }
+        if let (Kind::Text, Some(node)) = (&kind, self.document.nodes.get_mut(last as usize))
+            && matches!(node.kind, Kind::Text)
+            && node.end as usize == start
+        {
+            node.end = end as u32;
+            let joined = &self.document.source[node.start as usize..end];
+            return if joined.contains("]]>") { Err(error("\"]]>\" in text", start)) } else { Ok(()) };
         }
         self.append(Node { kind, next: NONE, start: start as u32, end: end as u32 })?;
         Ok(())

@@ -232,7 +232,10 @@ impl World {
     fn checked(&self, text: &str) -> Result<Element, String> {
         let stanza = xml::parse_stanza(text).map_err(|why| format!("the engine sends {why}: {text}"))?;
         let from = stanza.get("from").unwrap_or_default();
-        if stanza.ns != CLIENT || ![ACCOUNTS, SERVICE].contains(&domain_of(from)) {
+        // An event that came for an account may be handed on to its resources, from whom it came.
+        let to = stanza.get("to").unwrap_or_default();
+        let handed_on = stanza.name == "message" && domain_of(to) == ACCOUNTS && to.contains('/');
+        if stanza.ns != CLIENT || !(handed_on || [ACCOUNTS, SERVICE].contains(&domain_of(from))) {
             return Err(format!("the engine sends what it may not: {text}"));
         }
         Ok(stanza)

@@ -21,6 +21,7 @@ mod transaction;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -123,6 +124,8 @@ fn configure(connection: &Connection, options: &Options) -> rusqlite::Result<()>
         Durability::Os => "NORMAL",
         Durability::Disk => "FULL",
     };
+    // Without this, SQLite plans some statements anew for every value bound to them.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "foreign_keys", true)?;
