@@ -65,11 +65,13 @@ fn number(text: &str) -> Result<u64, Malformed> {
     text.trim().parse().map_err(|_| Malformed("max and index are numbers"))
 }
 
-/// Writes the `<set/>` of an answer: `members` are the first and the last identifier of the page, if it has any.
-pub fn write(writer: &mut Writer, members: Option<(&str, &str)>, index: u64, count: u64) {
+/// Writes the `<set/>` of an answer: `members` are the first and the last identifier of the page, if it has any; `index` is
+/// the place of the first, if it is known.
+pub fn write(writer: &mut Writer, members: Option<(&str, &str)>, index: Option<u64>, count: u64) {
     writer.start_ns("set", ns::RSM);
     if let Some((first, last)) = members {
-        writer.start("first").attr("index", &index.to_string()).text(first).end();
+        let index = index.map(|index| index.to_string());
+        writer.start("first").optional_attr("index", index.as_deref()).text(first).end();
         writer.start("last").text(last).end();
     }
     writer.start("count").text(&count.to_string()).end().end();

@@ -221,12 +221,60 @@ fn items(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
         None => None,
     };
     let filter = type_filter(form.as_ref())?;
-    let visible = visible_nodes(context, request, filter.as_ref())?;
-    let count = visible.len();
-    let max = query.as_ref().and_then(|query| query.max).map_or(PAGE, |max| max as usize).min(PAGE);
+    let nodes = context.stored_service(&request.service)?.map_or(0, |row| row.nodes);
+    let listing = if nodes > COUNTED {
+        large_listing(context, request, query.as_ref(), filter.as_ref(), nodes)?
+    } else {
+        exact_listing(context, request, query.as_ref(), filter.as_ref())?
+    };
+    let mut writer = Writer::with_capacity(listing.nodes.len() * 96 + 256);
+    writer.start_ns("query", ns::DISCO_ITEMS);
+    for node in &listing.nodes {
+        writer.start("item").attr("jid", request.service.jid.as_str()).attr("node", node.name.as_str());
+        if !node.config.title.is_empty() {
+            writer.attr("name", &node.config.title);
+        }
+        writer.end();
+    }
+    if query.is_some() || (listing.nodes.len() as u64) < listing.count {
+        let ends = listing.nodes.first().zip(listing.nodes.last());
+        let members = ends.map(|(first, last)| (first.name.as_str(), last.name.as_str()));
+        rsm::write(&mut writer, members, listing.index, listing.count);
+    }
+    Ok(Reply::Result(writer.finish()))
+}
+
+/// Up to this many nodes are all looked at, so that count and index are exact for each requester. Beyond, a page costs
+/// what it shows: the count is that of all nodes, which XEP-0059 (section 2.2) allows.
+const COUNTED: i64 = 5_000;
+
+/// Nodes that a requester is shown.
+struct Listing {
+    nodes: Vec<Node>,
+    /// Place of the first one, if it was found out.
+    index: Option<u64>,
+    count: u64,
+}
+
+fn limit(query: Option<&Query<'_>>) -> usize {
+    query.and_then(|query| query.max).map_or(PAGE, |max| usize::try_from(max).unwrap_or(PAGE)).min(PAGE)
+}
+
+fn exact_listing(
+    context: &mut Context<'_>,
+    request: &Request<'_>,
+    query: Option<&Query<'_>>,
+    filter: Option<&TypeFilter<'_>>,
+) -> Handled<Listing> {
+    let mut visible = Vec::new();
+    let mut after = None;
+    while let Some(chunk) = visible_nodes(context, request, filter, &mut after)? {
+        visible.extend(chunk);
+    }
+    let (count, max) = (visible.len(), limit(query));
     let place = |name: &str| visible.iter().position(|node| node.name.as_str() == name);
     let gone = || StanzaError::new(Condition::ItemNotFound);
-    let (from, to) = match query.as_ref().map(|query| &query.position) {
+    let (from, to) = match query.map(|query| &query.position) {
         None | Some(Position::First) => (0, max),
         Some(Position::Last) => (count.saturating_sub(max), count),
         Some(Position::After(name)) => {
@@ -242,52 +290,66 @@ fn items(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
             (at, at + max)
         }
     };
-    let page = &visible[from.min(count)..to.min(count)];
-    let mut writer = Writer::with_capacity(page.len() * 96 + 256);
-    writer.start_ns("query", ns::DISCO_ITEMS);
-    for node in page {
-        writer.start("item").attr("jid", request.service.jid.as_str()).attr("node", node.name.as_str());
-        if !node.config.title.is_empty() {
-            writer.attr("name", &node.config.title);
-        }
-        writer.end();
-    }
-    if query.is_some() || page.len() < count {
-        let members = page.first().zip(page.last()).map(|(first, last)| (first.name.as_str(), last.name.as_str()));
-        rsm::write(&mut writer, members, from as u64, count as u64);
-    }
-    Ok(Reply::Result(writer.finish()))
+    let nodes: Vec<Node> = visible.drain(from.min(count)..to.min(count)).collect();
+    Ok(Listing { nodes, index: Some(from as u64), count: count as u64 })
 }
 
+fn large_listing(
+    context: &mut Context<'_>,
+    request: &Request<'_>,
+    query: Option<&Query<'_>>,
+    filter: Option<&TypeFilter<'_>>,
+    count: i64,
+) -> Handled<Listing> {
+    let max = limit(query);
+    let (mut after, index) = match query.map(|query| &query.position) {
+        None | Some(Position::First | Position::Index(0)) => (None, Some(0)),
+        Some(Position::After(name)) => {
+            context.existing_node(&request.service, name)?;
+            (Some(name.clone().into_owned()), None)
+        }
+        Some(Position::Last | Position::Before(_) | Position::Index(_)) => {
+            let error = StanzaError::new(Condition::FeatureNotImplemented);
+            return Err(error.text("a service of this size is paged forwards only").into());
+        }
+    };
+    let mut nodes = Vec::new();
+    while nodes.len() < max {
+        let Some(chunk) = visible_nodes(context, request, filter, &mut after)? else { break };
+        nodes.extend(chunk);
+    }
+    nodes.truncate(max);
+    Ok(Listing { nodes, index, count: u64::try_from(count).unwrap_or(0) })
+}
+
+/// The visible ones of the next few nodes after `after`, which moves on; none at the end.
 fn visible_nodes(
     context: &mut Context<'_>,
     request: &Request<'_>,
     filter: Option<&TypeFilter<'_>>,
-) -> Handled<Vec<Node>> {
-    let Some(row) = context.stored_service(&request.service)? else { return Ok(Vec::new()) };
-    let mut visible = Vec::new();
-    let mut after: Option<String> = None;
+    after: &mut Option<String>,
+) -> Handled<Option<Vec<Node>>> {
+    let Some(row) = context.stored_service(&request.service)? else { return Ok(None) };
+    let chunk = context.store().nodes(row.key, after.as_deref(), CHUNK)?;
+    let Some(last) = chunk.last() else { return Ok(None) };
+    *after = Some(last.name.as_str().to_owned());
+    let mut visible = Vec::with_capacity(chunk.len());
     let mut all = true;
-    loop {
-        let chunk = context.store().nodes(row.key, after.as_deref(), PAGE)?;
-        after = chunk.last().map(|node| node.name.as_str().to_owned());
-        let last = chunk.len() < PAGE;
-        for node in chunk {
-            let passes = filter.is_none_or(|f| f.types.contains(&node.config.r#type.as_str()) == f.included);
-            if is_hidden(&node) || !passes {
-                continue;
-            }
-            let shown = |context: &mut Context<'_>| is_visible(context, &request.service, &node, &request.from);
-            if context.gather(shown, &mut all)? == Some(true) {
-                visible.push(node);
-            }
+    for node in chunk {
+        let passes = filter.is_none_or(|f| f.types.contains(&node.config.r#type.as_str()) == f.included);
+        if is_hidden(&node) || !passes {
+            continue;
         }
-        if last {
-            break;
+        let shown = |context: &mut Context<'_>| is_visible(context, &request.service, &node, &request.from);
+        if context.gather(shown, &mut all)? == Some(true) {
+            visible.push(node);
         }
     }
-    if all { Ok(visible) } else { Err(Stop::Need) }
+    if all { Ok(Some(visible)) } else { Err(Stop::Need) }
 }
+
+/// Nodes read at a time.
+const CHUNK: usize = 100;
 
 /// The items of a node, by their names (section 5.5 of XEP-0060).
 fn node_items(context: &mut Context<'_>, request: &Request<'_>, name: &str) -> Handled<Reply> {

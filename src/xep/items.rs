@@ -339,7 +339,7 @@ fn answer(request: &Request<'_>, node: &Node, name: &str, items: &[Item], page: 
     writer.end();
     if let Some(page) = page {
         let members = items.first().zip(items.last()).map(|(first, last)| (first.id.as_str(), last.id.as_str()));
-        rsm::write(&mut writer, members, page.index, page.count);
+        rsm::write(&mut writer, members, Some(page.index), page.count);
     }
     Reply::Result(writer.finish())
 }

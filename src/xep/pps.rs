@@ -221,7 +221,7 @@ fn retrieve(context: &mut Context<'_>, request: &Request<'_>, list: &List, node:
     writer.end();
     if let Some((index, count)) = shown {
         let members = ids.first().zip(ids.last()).map(|(first, last)| (first.as_str(), last.as_str()));
-        rsm::write(&mut writer, members, index, count);
+        rsm::write(&mut writer, members, Some(index), count);
     }
     Ok(Reply::Result(writer.finish()))
 }
