@@ -214,7 +214,7 @@ end
 
 local function announce()
 	module:depends "disco";
-	local identities, features = announced("domain");
+	local identities, features = announced(is_component and "component" or "domain");
 	for _, identity in ipairs(identities) do
 		module:add_identity(identity.category, identity.type, identity.name);
 	end

@@ -34,7 +34,7 @@ static const char *const decision_kinds[] = {"pass", "route", "multicast", "need
 static const char *const need_kinds[] = {"account", "roster", "admin", "blocked", "import", NULL};
 static const char *const subscriptions[] = {"none", "to", "from", "both", NULL};
 static const char *const service_kinds[] = {"accounts", "component", NULL};
-static const char *const places[] = {"account", "domain", NULL};
+static const char *const places[] = {"account", "domain", "component", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug"};
 
 struct job {
@@ -108,7 +108,7 @@ static void **push_handle(lua_State *L, const char *metatable) {
 static const char *result_text(pam_pps_result result) {
 	static const char *const texts[] = {"ok", "null pointer", "invalid UTF-8", "invalid argument", "unknown option",
 		"invalid option", "the store failed", "the engine is unusable after an internal error", "internal error",
-		"version mismatch", "closed"};
+		"version mismatch", "closed", "too many inputs are waiting"};
 	return result < sizeof texts / sizeof *texts ? texts[result] : "unknown error";
 }
 
@@ -245,6 +245,7 @@ static pam_pps_input *check_input(lua_State *L, int index) {
 	return *input;
 }
 
+/* Frees now what the collector would free later: the engine then goes on without the input. Harmless when repeated. */
 static int input_gc(lua_State *L) {
 	pam_pps_input **input = luaL_checkudata(L, 1, INPUT_MT);
 	pam_pps_input_free(*input);
@@ -619,7 +620,7 @@ static int engine_unserve(lua_State *L) {
 	return 1;
 }
 
-/* engine:features(domain, "account" | "domain") --> text | nil, error */
+/* engine:features(domain, "account" | "domain" | "component") --> text | nil, error */
 static int engine_features(lua_State *L) {
 	struct engine *e = check_engine(L);
 	size_t len;
@@ -740,7 +741,7 @@ __attribute__((visibility("default"))) int luaopen_pam_pps_lua(lua_State *L);
 
 int luaopen_pam_pps_lua(lua_State *L) {
 	static const luaL_Reg none[] = {{NULL, NULL}};
-	static const luaL_Reg input_methods[] = {{"fact", input_fact}, {"roster", input_roster}, {NULL, NULL}};
+	static const luaL_Reg input_methods[] = {{"fact", input_fact}, {"free", input_gc}, {"roster", input_roster}, {NULL, NULL}};
 	static const luaL_Reg outcome_methods[] = {{"address", outcome_address}, {"count", outcome_len},
 		{"event", outcome_event}, {"free", outcome_gc}, {"input", outcome_input}, {"kind", outcome_kind},
 		{"need", outcome_need}, {"recipients", outcome_recipients}, {"stanza", outcome_stanza}, {"text", outcome_text},

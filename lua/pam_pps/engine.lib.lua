@@ -190,7 +190,7 @@ local function carry_out(outcome, context, catch)
 			reinject(context);
 		end
 	end
-	if context then
+	if context and context.stanza then
 		count("requests", context.stanza.name, result or "none");
 	end
 	if not keep then
@@ -219,15 +219,18 @@ local function finished(token, outcome)
 		end
 		return;
 	end
+	-- Other inputs of the service wait for this one: it must go back, or go.
 	local input = outcome:input();
-	local rounds = (context and context.rounds or 0) + 1;
-	if not (input and state.engine) or rounds > max_rounds then
+	context = context or {};
+	context.rounds = (context.rounds or 0) + 1;
+	if not input or not state.engine or context.rounds > max_rounds then
+		if input then
+			input:free();
+		end
 		refuse(context);
 		return;
 	end
-	context = context or {};
-	context.rounds = rounds;
-	answer_needs(outcome, input);
+	protected("No answer for the engine", answer_needs, outcome, input);
 	outcome:free();
 	state.contexts[token] = context;
 	local ok, err = state.engine:submit(input, token);

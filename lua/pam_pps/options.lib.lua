@@ -16,7 +16,7 @@ local of_service = {
 local inherited = {
 	component = {
 		autocreate_on_publish = "boolean", autocreate_on_subscribe = "boolean", expose_publisher = "boolean";
-		default_admin_affiliation = "string", name = "string";
+		default_admin_affiliation = "string";
 	};
 	accounts = {};
 };
@@ -72,6 +72,9 @@ local function service_options(kind) --> table
 		if module:get_option(name) ~= nil then
 			options[name] = module["get_option_" .. type](module, name);
 		end
+	end
+	if kind == "component" then
+		options.name = module:get_option_string("name", "Prosody PubSub Service");
 	end
 	local limit = module:get_option(max_items[kind]);
 	if limit ~= nil then

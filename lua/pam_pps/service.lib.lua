@@ -192,26 +192,45 @@ function methods:retract(node, actor, item_id, notify) --> true | false, err
 		:tag("retract", { node = node, notify = notify and "true" or nil }):tag("item", { id = item_id }):up():up()));
 end
 
--- Newest first, as util.pubsub gives them.
+-- Appends the items of an answer, newest first. There are older ones before the first id while the count is not reached.
+local function read_items(reply, into) --> how many, count of all, first id | nil
+	local tag = reply:get_child("pubsub", xmlns_pubsub);
+	local items = tag and tag:get_child("items", xmlns_pubsub);
+	local page = {};
+	for item in items and items:childtags("item") or function () end do
+		table.insert(page, 1, item);
+	end
+	for _, item in ipairs(page) do
+		table.insert(into, item);
+	end
+	local set = tag and tag:get_child("set", xmlns_rsm);
+	return #page, set and tonumber(set:get_child_text("count")) or #into, set and set:get_child_text("first");
+end
+
+-- Newest first, as util.pubsub gives them; named items in the order of the names.
 function methods:get_items(node, actor, ids, resultspec) --> true, { id, ..., [id] = item } | false, err
+	ids = type(ids) == "string" and { ids } or ids;
 	local limit = resultspec and resultspec.max;
-	local content = pubsub():tag("items", { node = node, max_items = limit and not ids and ("%d"):format(limit) or nil });
-	for _, item_id in ipairs(type(ids) == "string" and { ids } or ids or {}) do
-		content:tag("item", { id = item_id }):up();
-	end
-	local reply, err = ask(self, actor, "get", content:up());
-	if not reply then
-		return false, err;
-	end
-	local found = {};
-	local items = reply:find("{" .. xmlns_pubsub .. "}pubsub/items");
-	for item in items:childtags("item") do
-		table.insert(found, item);
-	end
+	local found, before = {}, nil;
+	local size, total;
+	repeat
+		local content = pubsub():tag("items", { node = node, max_items = limit and not ids and ("%d"):format(limit) or nil });
+		for _, item_id in ipairs(ids or {}) do
+			content:tag("item", { id = item_id }):up();
+		end
+		content:up();
+		if before then
+			content:tag("set", { xmlns = xmlns_rsm }):text_tag("before", before):up();
+		end
+		local reply, err = ask(self, actor, "get", content);
+		if not reply then
+			return false, err;
+		end
+		size, total, before = read_items(reply, found);
+	until ids or limit or size == 0 or #found >= total or not before
 	local data = {};
-	-- Named items keep the order of the names; all others come oldest first over the wire.
-	for i = ids and 1 or #found, ids and #found or 1, ids and 1 or -1 do
-		local item = found[i];
+	for i = 1, #found do
+		local item = found[ids and #found + 1 - i or i];
 		if not (limit and #data >= limit) then
 			table.insert(data, item.attr.id);
 			data[item.attr.id] = item;
