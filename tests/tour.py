@@ -1,0 +1,446 @@
+#!/usr/bin/env python3
+"""The tour of `make run`: two people follow each other on a live Prosody that has the module in it.
+
+    tour.py [--once] [--dist DIR] [--version 0.12|13]
+
+Starts a throw-away server on loopback (tests/prosody/live.py), plays the steps, checks in each of them what arrived, and
+then leaves the server up to connect to until Ctrl-C. With --once, ONCE=1 or without a terminal it ends after the steps.
+VERBOSE=1 shows every stanza. Exit status: 0 if every step went as told, 1 if not. Needs Python 3.9 and nothing else.
+"""
+
+import argparse
+import asyncio
+import base64
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import signal
+import socket
+import sys
+import time
+import xml.etree.ElementTree as ET
+
+HERE = pathlib.Path(__file__).resolve().parent
+TERMINAL = sys.stdout.isatty()
+VERBOSE = os.environ.get("VERBOSE", "") not in ("", "0")
+
+CLIENT = "{jabber:client}"
+PUBSUB = "http://jabber.org/protocol/pubsub"
+EVENT = PUBSUB + "#event"
+DISCO = "http://jabber.org/protocol/disco#info"
+PAM = "urn:xmpp:pam:0"
+PPS = "urn:xmpp:pps:0"
+ATOM = "http://www.w3.org/2005/Atom"
+BLOG = "urn:xmpp:microblog:0"
+FOLLOWING = "urn:xmpp:pps:subscriptions:0"
+FOLLOWERS = "urn:xmpp:pps:subscribers:0/" + BLOG
+
+for prefix, uri in {"": "jabber:client", "stream": "http://etherx.jabber.org/streams"}.items():
+    if prefix:
+        ET.register_namespace(prefix, uri)
+
+
+class Wrong(Exception):
+    """Something did not go as told."""
+
+
+def style(code, text):
+    return f"\033[{code}m{text}\033[0m" if TERMINAL and "NO_COLOR" not in os.environ else text
+
+
+def bold(text):
+    return style("1", text)
+
+
+def dim(text):
+    return style("2", text)
+
+
+def say(text=""):
+    print(text, flush=True)
+
+
+# A client
+
+class Client:
+    """One session: plain TCP, SASL PLAIN, capabilities. What arrives and is no answer goes into `inbox`."""
+
+    numbers = itertools.count(1)
+
+    def __init__(self, name, features):
+        self.name = name
+        self.features = [DISCO, *features]
+        self.inbox = []
+        self.answers = {}
+        self.arrived = asyncio.Event()
+
+    async def connect(self, server, jid, resource):
+        user, host = jid.split("@")
+        self.reader, self.writer = await asyncio.open_connection(server["address"], server["c2s"])
+        self.open(host)
+        await self.next_element()
+        token = base64.b64encode(f"\0{user}\0{server['users'][jid]}".encode()).decode()
+        self.write(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{token}</auth>")
+        if not (await self.next_element()).tag.endswith("}success"):
+            raise Wrong(f"{jid} cannot log in")
+        self.open(host)
+        await self.next_element()
+        self.task = asyncio.create_task(self.listen())
+        bound = await self.iq("set", "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>"
+                                     f"<resource>{resource}</resource></bind>")
+        self.jid = bound.find(".//{urn:ietf:params:xml:ns:xmpp-bind}jid").text
+        self.send(f"<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:x-tour' ver='{self.ver()}'/>"
+                  "</presence>")
+        return self
+
+    def open(self, host):
+        self.parser = ET.XMLPullParser(["start", "end"])
+        self.depth, self.root = 0, None
+        self.write("<?xml version='1.0'?><stream:stream xmlns='jabber:client' version='1.0'"
+                   f" xmlns:stream='http://etherx.jabber.org/streams' to='{host}'>")
+
+    def ver(self):
+        text = "client/pc//tour<" + "".join(f + "<" for f in sorted(self.features))
+        return base64.b64encode(hashlib.sha1(text.encode()).digest()).decode()
+
+    def write(self, text):
+        self.writer.write(text.encode())
+
+    def send(self, text):
+        show(self.name, "->", text)
+        self.write(text)
+
+    async def next_element(self):
+        """The next child of the stream."""
+        while True:
+            for kind, element in self.parser.read_events():
+                if kind == "start":
+                    self.depth += 1
+                    self.root = self.root if self.depth > 1 else element
+                else:
+                    self.depth -= 1
+                    if self.depth == 1:
+                        self.root.remove(element)
+                        return element
+            data = await self.reader.read(65536)
+            if not data:
+                raise Wrong(f"{self.name}: the server closed the stream")
+            self.parser.feed(data)
+
+    async def listen(self):
+        while True:
+            element = await self.next_element()
+            show(self.name, "<-", ET.tostring(element, encoding="unicode"))
+            if element.tag == CLIENT + "iq" and element.get("type") in ("result", "error"):
+                waiting = self.answers.pop(element.get("id"), None)
+                if waiting and not waiting.done():
+                    waiting.set_result(element)
+            elif element.tag == CLIENT + "iq":
+                self.reply(element)
+            elif element.tag == CLIENT + "message":
+                self.inbox.append(element)
+                self.arrived.set()
+
+    def reply(self, request):
+        query = request.find(f"{{{DISCO}}}query")
+        if request.get("type") != "get" or query is None:
+            return
+        node = f" node='{query.get('node')}'" if query.get("node") else ""
+        to = f" to='{request.get('from')}'" if request.get("from") else ""
+        features = "".join(f"<feature var='{f}'/>" for f in self.features)
+        self.send(f"<iq type='result' id='{request.get('id')}'{to}><query xmlns='{DISCO}'{node}>"
+                  f"<identity category='client' type='pc' name='tour'/>{features}</query></iq>")
+
+    async def iq(self, kind, content, to=None):
+        number = f"tour{next(self.numbers)}"
+        answer = self.answers[number] = asyncio.get_running_loop().create_future()
+        address = f" to='{to}'" if to else ""
+        self.send(f"<iq type='{kind}' id='{number}'{address}>{content}</iq>")
+        try:
+            result = await asyncio.wait_for(answer, 10)
+        except asyncio.TimeoutError:
+            raise Wrong(f"{self.name}: no answer to {content}") from None
+        if result.get("type") == "error":
+            raise Wrong(f"{self.name} was refused: {ET.tostring(result, encoding='unicode')}")
+        return result
+
+    async def message(self, what, wanted, seconds=10):
+        """Takes the next message out of the inbox for which `wanted` gives something, and returns that."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.arrived.clear()
+            for i, message in enumerate(self.inbox):
+                found = wanted(message)
+                if found is not None:
+                    del self.inbox[i]
+                    return found
+            try:
+                await asyncio.wait_for(self.arrived.wait(), deadline - time.monotonic())
+            except asyncio.TimeoutError:
+                raise Wrong(f"{self.name} did not receive {what}") from None
+
+    async def close(self):
+        self.task.cancel()
+        try:
+            self.write("</stream:stream>")
+            self.writer.close()
+        except OSError:
+            pass
+
+
+def show(name, arrow, text):
+    if VERBOSE:
+        say(dim(f"      {name} {arrow} {text}"))
+
+
+# What is asked and what is looked for
+
+def post(item, title):
+    return (f"<pubsub xmlns='{PUBSUB}'><publish node='{BLOG}'><item id='{item}'><entry xmlns='{ATOM}'>"
+            f"<title>{title}</title><author><name>Juliet</name><uri>xmpp:juliet@localhost</uri></author>"
+            f"<id>tag:localhost,2026:{item}</id><published>2026-11-20T20:00:00Z</published>"
+            f"<updated>2026-11-20T20:00:00Z</updated></entry></item></publish>"
+            f"<publish-options><x xmlns='jabber:x:data' type='submit'>"
+            f"<field var='FORM_TYPE' type='hidden'><value>{PUBSUB}#publish-options</value></field>"
+            "<field var='pubsub#access_model'><value>open</value></field>"
+            "<field var='pubsub#persist_items'><value>true</value></field>"
+            "<field var='pubsub#max_items'><value>max</value></field>"
+            "</x></publish-options></pubsub>")
+
+
+def managed(request, public=False):
+    mark = f"<public xmlns='{PPS}'/>" if public else ""
+    return (f"<pam xmlns='{PAM}' jid='juliet@localhost'>"
+            f"<{request} xmlns='{PUBSUB}' node='{BLOG}' jid='romeo@localhost'>{mark}</{request}></pam>")
+
+
+def posted(title):
+    """Whether a message brings the post with that title from Juliet's account."""
+    def wanted(message):
+        entry = message.find(f"{{{EVENT}}}event/{{{EVENT}}}items[@node='{BLOG}']/{{{EVENT}}}item/{{{ATOM}}}entry")
+        if message.get("from") == "juliet@localhost" and entry is not None:
+            return True if entry.findtext(f"{{{ATOM}}}title") == title else None
+    return wanted
+
+
+def noted(state):
+    """The version in a message of the own account that says how it stands with Juliet's blog."""
+    def wanted(message):
+        notify = message.find(f"{{{PAM}}}notify[@service='juliet@localhost']")
+        if message.get("from") == "romeo@localhost" and notify is not None:
+            subscription = notify.find(f"{{{PUBSUB}}}subscription[@node='{BLOG}']")
+            if subscription is not None and subscription.get("subscription") == state:
+                return notify.get("ver")
+    return wanted
+
+
+async def listed(client, account, node, element, attribute):
+    """What a public list holds."""
+    answer = await client.iq("get", f"<pubsub xmlns='{PUBSUB}'><items node='{node}'/></pubsub>", account)
+    return sorted(e.get(attribute) for e in answer.iter(f"{{{PPS}}}{element}"))
+
+
+async def own_list(client):
+    answer = await client.iq("get", f"<subscriptions xmlns='{PAM}'/>")
+    return sorted((e.get("service"), e.get("node")) for e in answer.iter(f"{{{PAM}}}subscription"))
+
+
+def must(what, got, wanted):
+    if got != wanted:
+        raise Wrong(f"{what}: {got!r}, not {wanted!r}")
+
+
+def happened(text):
+    say(f"    {style('32', '✓')} {text}")
+
+
+# The steps
+
+class Tour:
+    def __init__(self, server):
+        self.server = server
+        self.clients = []
+
+    async def person(self, name, jid, resource, *features):
+        client = await Client(name, features).connect(self.server, jid, resource)
+        self.clients.append(client)
+        return client
+
+    async def people_arrive(self):
+        """Juliet, Romeo and Mercutio log in; Romeo with two devices. They are not in each other's rosters."""
+        self.juliet = await self.person("Juliet", "juliet@localhost", "balcony")
+        self.laptop = await self.person("Romeo's laptop", "romeo@localhost", "laptop", PAM)
+        self.phone = await self.person("Romeo's phone", "romeo@localhost", "phone", PAM)
+        self.mercutio = await self.person("Mercutio", "mercutio@localhost", "square")
+        for client in self.clients:
+            happened(f"{client.name} is online as {client.jid}")
+        must("Romeo's subscriptions", await own_list(self.laptop), [])
+        must("Romeo's subscriptions", await own_list(self.phone), [])
+
+    async def first_post(self):
+        """Juliet publishes on her blog, open to everyone."""
+        answer = await self.juliet.iq("set", post("night", "Good night, good night!"))
+        must("the id of her post", [e.get("id") for e in answer.iter(f"{{{PUBSUB}}}item")], ["night"])
+        happened('"Good night, good night!" is stored at juliet@localhost; the blog came into being with it')
+
+    async def follow(self):
+        """Romeo's laptop follows the blog through his account, and in public (XEP-0376 and XEP-0465)."""
+        await self.laptop.iq("set", managed("subscribe", public=True))
+        happened("the account subscribed at Juliet's, and answered the laptop")
+        one = await self.laptop.message("the note of the subscription", noted("subscribed"))
+        two = await self.phone.message("the note of the subscription", noted("subscribed"))
+        must("the version on the phone", two, one)
+        happened("the phone learned of it; both devices hold the same version of the list")
+        for device in (self.laptop, self.phone):
+            await device.message("Juliet's latest post", posted("Good night, good night!"))
+        happened("the latest post came along, on both")
+
+    async def second_post(self):
+        """Juliet writes again."""
+        begin = time.monotonic()
+        await self.juliet.iq("set", post("parting", "Parting is such sweet sorrow"))
+        for device in (self.laptop, self.phone):
+            await device.message("the new post", posted("Parting is such sweet sorrow"))
+            happened(f'"Parting is such sweet sorrow" arrived on {device.name}'
+                     + dim(f" ({(time.monotonic() - begin) * 1000:.0f} ms)"))
+
+    async def who_follows_whom(self):
+        """Mercutio, who knows neither of them, reads who follows whom."""
+        following = await listed(self.mercutio, "romeo@localhost", FOLLOWING, "subscription", "service")
+        must("whom Romeo follows", following, ["juliet@localhost"])
+        happened("romeo@localhost follows: juliet@localhost")
+        followers = await listed(self.mercutio, "juliet@localhost", FOLLOWERS, "subscriber", "jid")
+        must("who follows Juliet's blog", followers, ["romeo@localhost"])
+        happened("juliet@localhost is followed by: romeo@localhost")
+
+    async def in_private(self):
+        """Romeo withdraws the public mark, from his phone."""
+        await self.phone.iq("set", managed("subscribe"))
+        for device in (self.laptop, self.phone):
+            await device.message("the note of the subscription", noted("subscribed"))
+        must("whom Romeo follows", await listed(self.mercutio, "romeo@localhost", FOLLOWING, "subscription", "service"), [])
+        must("who follows Juliet", await listed(self.mercutio, "juliet@localhost", FOLLOWERS, "subscriber", "jid"), [])
+        happened("Mercutio finds both lists empty")
+        must("Romeo's own list", await own_list(self.laptop), [("juliet@localhost", BLOG)])
+        happened("Romeo's own list still has the blog")
+        await self.juliet.iq("set", post("morrow", "Till it be morrow"))
+        for device in (self.laptop, self.phone):
+            await device.message("the new post", posted("Till it be morrow"))
+        happened('Juliet\'s "Till it be morrow" still arrives on both devices')
+
+    async def unfollow(self):
+        """Romeo stops following."""
+        await self.laptop.iq("set", managed("unsubscribe"))
+        one = await self.laptop.message("the note of the end", noted("none"))
+        must("the version on the phone", await self.phone.message("the note of the end", noted("none")), one)
+        happened("both devices know")
+        must("Romeo's own list", await own_list(self.phone), [])
+        await self.juliet.iq("set", post("alone", "Parting, again"))
+        await asyncio.sleep(0.5)
+        for device in (self.laptop, self.phone):
+            must(f"what else came to {device.name}",
+                 [ET.tostring(m, encoding="unicode") for m in device.inbox], [])
+        happened("Juliet's next post reaches neither of them")
+
+    STEPS = [people_arrive, first_post, follow, second_post, who_follows_whom, in_private, unfollow]
+
+    async def play(self):
+        try:
+            for number, step in enumerate(self.STEPS, 1):
+                say(bold(f"\n {number}. {step.__doc__}"))
+                await step(self)
+        finally:
+            for client in self.clients:
+                await client.close()
+
+
+# The server
+
+def is_free(port):
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+async def start_server(options, once):
+    arguments = [str(HERE / "prosody" / "live.py"), "--stdin", "--version", options.version]
+    if options.dist:
+        arguments += ["--dist", options.dist]
+    if not once and is_free(5222):
+        arguments += ["--c2s-port", "5222"]
+    # Its own group: Ctrl-C is for the tour, which then ends the server.
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True)
+    line = await process.stdout.readline()
+    if not line:
+        await process.wait()
+        raise Wrong("Prosody did not start")
+    return process, json.loads(line)
+
+
+def tell_how_to_connect(server):
+    say(bold("\n The server is yours until Ctrl-C."))
+    say("    Address    127.0.0.1, port " + bold(str(server["c2s"])) + " (plain TCP: allow an unencrypted connection in your client)")
+    say("    Accounts   " + ", ".join(server["users"]))
+    say("    Password   " + ", ".join(sorted(set(server["users"].values()))))
+    say(f"    Pubsub     {server['pubsub']} (a service of its own, on the same engine)")
+    say(f"    Data       {server['data']} (removed at the end)")
+    say(f"    Log        {server['log']}")
+
+
+async def run(options):
+    once = options.once or os.environ.get("ONCE", "") not in ("", "0") or not (TERMINAL and sys.stdin.isatty())
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    main = asyncio.current_task()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, lambda: (asked.set(), main.cancel()))
+    process = server = None
+    status = 1
+    try:
+        say(dim("Starting a throw-away Prosody on loopback..."))
+        process, server = await start_server(options, once)
+        say(f"Prosody {server['version']} with mod_pam_pps is up.")
+        await Tour(server).play()
+        say(bold(style("32", "\n Every step went as told.")))
+        status = 0
+        if not once:
+            tell_how_to_connect(server)
+            await process.wait()
+            say("Prosody ended by itself.")
+            status = 1
+    except asyncio.CancelledError:
+        say("")
+    except Wrong as why:
+        say(f"    {style('31', '✗')} {why}")
+        if server:
+            say("\nThe end of Prosody's log:")
+            say("".join(pathlib.Path(server["log"]).read_text(errors="replace").splitlines(True)[-15:]))
+    finally:
+        if process and process.returncode is None:
+            process.stdin.close()
+            try:
+                await asyncio.wait_for(process.wait(), 20)
+            except asyncio.TimeoutError:
+                process.terminate()
+                await process.wait()
+    return status
+
+
+def main():
+    p = argparse.ArgumentParser(usage=__doc__)
+    p.add_argument("--once", action="store_true")
+    p.add_argument("--dist", default=os.environ.get("DIST_PROSODY"))
+    p.add_argument("--version", choices=["0.12", "13"], default=os.environ.get("PROSODY", "0.12"))
+    options = p.parse_args()
+    return asyncio.run(run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
