@@ -34,6 +34,8 @@ struct State {
     /// Lanes whose first input needs facts: its ticket, and what came after it.
     parked: HashMap<String, (u64, VecDeque<Entry>)>,
     tickets: u64,
+    /// Bytes of all inputs that wait.
+    bytes: usize,
     closed: bool,
 }
 
@@ -89,17 +91,19 @@ impl Queue {
 
     pub(super) fn push(&self, shared: &Arc<Shared>, now: Timestamp, input: Input, done: Completion) -> Result<()> {
         let entry = Entry { now, input, done };
+        let size = size(&entry.input);
         let mut state = self.state.lock();
         if state.closed {
             return Err(Error::new(ErrorKind::Closed, "the engine is shutting down"));
         }
         if entry.input.ticket.is_some() {
             state.waiting.push_front(entry);
-        } else if state.waiting.len() >= self.capacity {
+        } else if state.waiting.len() >= self.capacity || state.bytes > MAX_BYTES {
             return Err(Error::new(ErrorKind::Busy, "too many inputs are waiting"));
         } else {
             state.waiting.push_back(entry);
         }
+        state.bytes += size;
         drop(state);
         self.more.notify_one();
         let mut worker = self.worker.lock();
@@ -170,13 +174,31 @@ impl Queue {
                 group.push(entry);
             }
             if !group.is_empty() {
+                let taken: usize = group.iter().map(|entry| size(&entry.input)).sum();
+                state.bytes = state.bytes.saturating_sub(taken);
                 return Some(group);
             }
             if state.closed {
-                return None;
+                // What waits behind an input whose facts nobody can bring any more goes on without it.
+                let parked = std::mem::take(&mut state.parked);
+                state.waiting.extend(parked.into_values().flat_map(|(_, entries)| entries));
+                if state.waiting.is_empty() {
+                    return None;
+                }
+                continue;
             }
             self.more.wait(&mut state);
         }
+    }
+}
+
+/// Bytes that may wait; more are refused until some have been handled.
+const MAX_BYTES: usize = 256 * 1024 * 1024;
+
+fn size(input: &Input) -> usize {
+    match &input.kind {
+        InputKind::Stanza(text) | InputKind::Import(text) | InputKind::Command(text) => text.len(),
+        _ => 0,
     }
 }
 
@@ -193,7 +215,8 @@ fn lane(input: &Input) -> String {
         ),
         InputKind::RosterChanged { owner, .. } => owner.clone(),
         InputKind::AccountRemoved(jid) => jid.clone(),
-        InputKind::Tick | InputKind::SessionEnded(_) | InputKind::Import(_) | InputKind::Command(_) => String::new(),
+        InputKind::SessionEnded(jid) => jid.split_once('/').map_or(jid.as_str(), |(bare, _)| bare).to_owned(),
+        InputKind::Tick | InputKind::Import(_) | InputKind::Command(_) => String::new(),
     }
 }
 
@@ -258,6 +281,7 @@ fn defer(shared: &Shared, deferred: Vec<Entry>) {
     let mut state = shared.queue.state.lock();
     let mut free = Vec::new();
     for entry in deferred {
+        state.bytes += size(&entry.input);
         match state.parked.get_mut(&lane(&entry.input)) {
             Some((_, entries)) => entries.push_back(entry),
             None => free.push(entry),

@@ -55,10 +55,16 @@ impl<'a> Document<'a> {
     }
 }
 
+/// Declarations in force at one place, and namespaces in one document. Looking one up takes time that grows with their
+/// number, and no stanza of good will comes near.
+const MAX_IN_SCOPE: usize = 128;
+const MAX_NAMESPACES: usize = 1_024;
+
 struct Open {
     index: u32,
     last: u32,
     children: usize,
+    declarations: usize,
 }
 
 struct Parser<'a, 'l> {
@@ -171,6 +177,11 @@ impl<'a> Parser<'a, '_> {
         self.read_attributes(name_end, inside)?;
         let attributes = (first_attribute as u32, self.document.attributes.len() as u32);
         let declarations = (first_declaration as u32, self.document.declarations.len() as u32);
+        let in_scope: usize = self.open.iter().map(|open| open.declarations).sum();
+        let own_declarations = (declarations.1 - declarations.0) as usize;
+        if in_scope + own_declarations > MAX_IN_SCOPE {
+            return Err(error("too many namespace declarations", start));
+        }
         let namespace = self.resolve(prefix, declarations.0, start)?;
         for index in first_attribute..self.document.attributes.len() {
             let prefix = self.document.attributes[index].prefix;
@@ -186,7 +197,7 @@ impl<'a> Parser<'a, '_> {
         let tag =
             Tag { prefix, name, namespace, parent, first: NONE, attributes, declarations, name_end: name_end as u32 };
         let index = self.append(Node { kind: Kind::Element(tag), next: NONE, start: start as u32, end: end as u32 })?;
-        self.open.push(Open { index, last: NONE, children: 0 });
+        self.open.push(Open { index, last: NONE, children: 0, declarations: own_declarations });
         Ok(())
     }
 
@@ -236,6 +247,9 @@ impl<'a> Parser<'a, '_> {
             return Err(error("a namespace declaration is not allowed", at));
         }
         let namespace = self.intern(namespace);
+        if self.document.namespaces.len() > MAX_NAMESPACES {
+            return Err(error("too many namespaces", at));
+        }
         self.document.declarations.push(Declaration { prefix, namespace });
         Ok(())
     }
@@ -514,5 +528,9 @@ mod tests {
         assert!(parse("<a><b/><c/></a>"));
         assert!(!parse("<a><b/><c/><d/></a>"));
         assert!(!parse(&format!("<a>{}</a>", "x".repeat(60))));
+        let declare = |from: usize, to: usize| -> String { (from..to).map(|n| format!(" xmlns:p{n}='u'")).collect() };
+        let nested = format!("<a{}><b{}><c{}/></b></a>", declare(0, 50), declare(50, 100), declare(100, 150));
+        refused(&nested);
+        refused(&format!("<a>{}</a>", (0..2_000).map(|n| format!("<b xmlns='u{n}'/>")).collect::<String>()));
     }
 }

@@ -128,8 +128,9 @@ statements! {
     DELETE_REDIRECT = "DELETE FROM redirects WHERE service = ?1 AND name = ?2";
 
     // Items.
-    INSERT_ITEM =
-        "INSERT INTO items (seq_key, node, id, publisher, published, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    INSERT_ITEM = "INSERT INTO items (seq_key, node, id, publisher, published, payload, latest) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT nullif(max(coalesce(latest, published), ?5), ?5) FROM items \
+        WHERE seq_key BETWEEN ?7 AND ?1 ORDER BY seq_key DESC LIMIT 1))";
     SELECT_ITEM = concat!(item_row!(), "WHERE node = ?1 AND id = ?2 AND published > ?3");
     SELECT_ITEMS = concat!(item_row!(), "WHERE seq_key BETWEEN ?1 AND ?2 AND published > ?3 ",
         "ORDER BY seq_key LIMIT ?4");
@@ -141,13 +142,17 @@ statements! {
         ORDER BY seq_key LIMIT 1";
     SELECT_LAST_SEQ = "SELECT seq_key FROM items WHERE seq_key BETWEEN ?1 AND ?2 AND published > ?3 \
         ORDER BY seq_key DESC LIMIT 1";
-    COUNT_EXPIRED_ITEMS = "SELECT count(*) FROM items WHERE node = ?1 AND published <= ?2";
-    COUNT_ITEMS_BEFORE =
-        "SELECT count(*) FROM items INDEXED BY items_published WHERE node = ?1 AND published > ?2 AND seq_key < ?3";
+    COUNT_ITEMS_BEFORE = "SELECT count(*) FROM items INDEXED BY items_id WHERE node = ?1 AND seq_key < ?2";
+    // The first item before which everything has expired.
+    SELECT_TIMELY_SEQ = "SELECT seq_key FROM items WHERE seq_key BETWEEN ?1 AND ?2 \
+        AND coalesce(latest, published) > ?3 ORDER BY seq_key LIMIT 1";
+    COUNT_ITEMS = "SELECT count(*) FROM items WHERE seq_key BETWEEN ?1 AND ?2";
+    COUNT_UNTIMELY = "SELECT count(*) FROM items INDEXED BY items_untimely \
+        WHERE node = ?1 AND published <= ?2 AND latest IS NOT NULL AND seq_key BETWEEN ?3 AND ?4";
     SELECT_VICTIM = concat!(victim_row!(), "WHERE node = ?1 AND id = ?2");
     SELECT_OLDEST_VICTIMS = concat!(victim_row!(), "WHERE seq_key BETWEEN ?1 AND ?2 ORDER BY seq_key LIMIT ?3");
-    SELECT_EXPIRED_VICTIMS = concat!(victim_row!(), "WHERE node = ?1 AND published <= ?2 ",
-        "ORDER BY published, seq_key LIMIT ?3");
+    SELECT_UNTIMELY_VICTIMS = concat!(victim_row!(), "INDEXED BY items_untimely WHERE node = ?1 ",
+        "AND published <= ?2 AND latest IS NOT NULL AND seq_key BETWEEN ?3 AND ?4 ORDER BY seq_key LIMIT ?5");
     SELECT_VICTIMS_OF = concat!(victim_row!(), "WHERE seq_key BETWEEN ?1 AND ?2 AND publisher = ?3 ",
         "ORDER BY seq_key");
     DELETE_ITEM = "DELETE FROM items WHERE seq_key = ?1";

@@ -86,12 +86,14 @@ CREATE TABLE items (
     id TEXT NOT NULL,
     publisher TEXT NOT NULL,
     published INTEGER NOT NULL,
+    -- The latest time of publication up to here, if that is not this item's: the clock was turned back.
+    latest INTEGER CHECK (latest > published),
     payload TEXT NOT NULL,
-    UNIQUE (node, id),
     CHECK (seq_key >> 32 = node)
 ) STRICT;
 
-CREATE INDEX items_published ON items (node, published);
+CREATE UNIQUE INDEX items_id ON items (node, id);
+CREATE INDEX items_untimely ON items (node, published) WHERE latest IS NOT NULL;
 
 CREATE TABLE affiliations (
     -- How bare JIDs stand to a node; no row means none.
