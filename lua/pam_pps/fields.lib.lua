@@ -2,6 +2,7 @@
 
 local st = require "util.stanza";
 
+local xmlns_subscribe_options = "http://jabber.org/protocol/pubsub#subscribe_options";
 local xmlns_node_config = "http://jabber.org/protocol/pubsub#node_config";
 
 -- Where the name is not that of the field.
@@ -77,7 +78,21 @@ local function from_form(form) --> table
 	return config;
 end
 
+-- Options of a subscription by their names in the form. A textual copy of the payload is a matter of the module that made
+-- it, and the engine has none: the wish for it is left out.
+local function to_subscribe_form(options) --> stanza
+	local form = st.stanza("x", { xmlns = "jabber:x:data", type = "submit" })
+		:tag("field", { var = "FORM_TYPE", type = "hidden" }):text_tag("value", xmlns_subscribe_options):up();
+	for var, value in pairs(options) do
+		if type(var) == "string" and var ~= "pubsub#include_body" then
+			form:tag("field", { var = var }):text_tag("value", to_value(value)):up();
+		end
+	end
+	return form;
+end
+
 return {
 	from_form = from_form;
+	to_subscribe_form = to_subscribe_form;
 	to_form = to_form;
 };

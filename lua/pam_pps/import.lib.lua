@@ -68,14 +68,6 @@ local function old_items(username, name) --> iterator | nil, err
 	return archive:find(username, {});
 end
 
-local function add_options(element, options)
-	local form = st.stanza("x", { xmlns = "jabber:x:data", type = "submit" });
-	for var, value in pairs(options) do
-		form:tag("field", { var = var }):text_tag("value", value == true and "1" or value == false and "0" or tostring(value)):up();
-	end
-	element:add_child(form);
-end
-
 local function build_node(username, name, node) --> element, number of items | nil, err
 	local origin = username and "pep" or "pubsub";
 	local config = with_defaults(node.config, origin);
@@ -87,7 +79,7 @@ local function build_node(username, name, node) --> element, number of items | n
 	for subscriber, subscribed in pairs(node.subscribers or {}) do
 		element:tag("subscription", { jid = subscriber, subscription = "subscribed" });
 		if type(subscribed) == "table" and next(subscribed) then
-			add_options(element, subscribed);
+			element:add_child(fields.to_subscribe_form(subscribed));
 		end
 		element:up();
 	end

@@ -19,7 +19,6 @@ local xmlns_event = xmlns_pubsub .. "#event";
 local xmlns_options = xmlns_pubsub .. "#publish-options";
 local xmlns_owner = xmlns_pubsub .. "#owner";
 local xmlns_rsm = "http://jabber.org/protocol/rsm";
-local xmlns_subscribe_options = xmlns_pubsub .. "#subscribe_options";
 
 -- Pubsub conditions that are errors of their own in util.pubsub.
 local own_conditions = {
@@ -249,19 +248,10 @@ end
 
 -- Subscriptions and affiliations
 
-local function subscribe_form(options)
-	local form = st.stanza("x", { xmlns = xmlns_forms, type = "submit" })
-		:tag("field", { var = "FORM_TYPE", type = "hidden" }):text_tag("value", xmlns_subscribe_options):up();
-	for var, value in pairs(options) do
-		form:tag("field", { var = var }):text_tag("value", value == true and "1" or value == false and "0" or tostring(value)):up();
-	end
-	return form;
-end
-
 function methods:add_subscription(node, actor, subscriber, options) --> true | false, err
 	local content = pubsub():tag("subscribe", { node = node, jid = subscriber }):up();
 	if type(options) == "table" and next(options) ~= nil then
-		content:tag("options"):add_child(subscribe_form(options)):up();
+		content:tag("options"):add_child(fields.to_subscribe_form(options)):up();
 	end
 	return result(ask(self, actor, "set", content));
 end
