@@ -30,7 +30,7 @@ fn main() {
          #define PAM_PPS_VERSION_PATCH {patch}\n\
          #define PAM_PPS_VERSION_NUMBER ((PAM_PPS_VERSION_MAJOR << 16) | (PAM_PPS_VERSION_MINOR << 8) | PAM_PPS_VERSION_PATCH)\n"
     ));
-    let sources = ["mod.rs", "log.rs", "result.rs", "slice.rs"].map(|name| root.join("src/ffi").join(name));
+    let sources = ["mod.rs", "log.rs", "result.rs", "slice.rs", "types.rs"].map(|name| root.join("src/ffi").join(name));
     let mut builder = cbindgen::Builder::new().with_config(config);
     for source in sources {
         builder = builder.with_src(source);
