@@ -347,7 +347,8 @@ impl Transaction for Open<'_> {
 
     fn insert_item(&mut self, node: NodeKey, item: &Item) -> Result<()> {
         self.node_must_exist(node)?;
-        refuse_if(self.tables().items.contains_key(&(node, item.seq)), "the place of the item is taken")?;
+        let newest = self.items_of(node).next_back().map(|newest| newest.seq);
+        refuse_if(newest.is_some_and(|newest| item.seq <= newest), "the item would not be the newest")?;
         refuse_if(self.tables().item_seqs.contains_key(&(node, item.id.clone())), "the item exists already")?;
         self.tables().items.put((node, item.seq), item.clone());
         self.tables().item_seqs.put((node, item.id.clone()), item.seq);
@@ -382,9 +383,8 @@ impl Transaction for Open<'_> {
         limit: i64,
         removed: &mut Vec<ItemId>,
     ) -> Result<Removed> {
-        let mut expired: Vec<Item> = self.items_of(node).filter(|item| item.published <= until).cloned().collect();
-        expired.sort_by_key(|item| (item.published, item.seq));
-        expired.truncate(usize::try_from(limit).unwrap_or(0));
+        let limit = usize::try_from(limit).unwrap_or(0);
+        let expired = self.items_of(node).filter(|item| item.published <= until).take(limit).cloned().collect();
         Ok(self.remove_items(node, expired, removed))
     }
 

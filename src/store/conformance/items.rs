@@ -48,7 +48,9 @@ pub(super) fn items_are_unique(store: &mut dyn Store) {
         t.insert_item(node, &item(1, "1"))?;
         t.insert_item(other, &item(1, "1"))?;
         assert!(t.insert_item(node, &item(2, "1")).is_err());
-        assert!(t.insert_item(node, &item(1, "2")).is_err());
+        t.insert_item(other, &item(3, "3"))?;
+        assert!(t.insert_item(other, &item(3, "2")).is_err());
+        assert!(t.insert_item(other, &item(2, "2")).is_err(), "the order of publication is that of time");
         assert!(t.insert_item(NodeKey(99_999), &item(1, "1")).is_err());
         // Republishing takes the item away first.
         t.delete_item(node, "1")?;
@@ -108,13 +110,26 @@ pub(super) fn expired_items(store: &mut dyn Store) {
         let mut ids = Vec::new();
         assert_eq!(t.delete_expired_items(node, at(0), 10, &mut ids)?, Removed::default());
         assert_eq!(t.delete_expired_items(node, at(3), 2, &mut ids)?.items, 2);
-        assert_eq!(ids, ["1".into(), "2".into()]);
+        assert_eq!(ids, ["3".into(), "1".into()]);
         let removed = t.delete_expired_items(node, at(8), 10, &mut ids)?;
-        assert_eq!(removed, Removed { items: 2, bytes: bytes(&[items[0].clone(), items[4].clone()]) });
-        assert_eq!(ids[2..], ["3".into(), "8".into()]);
+        assert_eq!(removed, Removed { items: 2, bytes: bytes(&[items[3].clone(), items[4].clone()]) });
+        assert_eq!(ids[2..], ["2".into(), "8".into()]);
         Ok(())
     });
     assert_eq!(seqs(store, node), [3]);
+    commit(store, |t| {
+        // The clock catches up with what it said before.
+        t.insert_item(node, &Item { published: at(7), ..item(6, "7") })?;
+        t.insert_item(node, &Item { published: at(9), ..item(7, "9b") })?;
+        t.insert_item(node, &item(10, "10"))?;
+        let mut ids = Vec::new();
+        assert_eq!(t.delete_expired_items(node, at(8), 1, &mut ids)?.items, 1);
+        assert_eq!(t.delete_expired_items(node, at(8), 1, &mut ids)?.items, 0);
+        assert_eq!(t.delete_expired_items(node, at(9), 10, &mut ids)?.items, 2);
+        assert_eq!(ids, ["7".into(), "9".into(), "9b".into()]);
+        Ok(())
+    });
+    assert_eq!(seqs(store, node), [10]);
 }
 
 pub(super) fn items_of_a_publisher(store: &mut dyn Store) {

@@ -1,7 +1,9 @@
 //! Items.
 //!
 //! The rows of one node are one range of the table ([`range`]): publishing appends to it, the oldest are at its
-//! beginning, a page is a part of it. What has expired is found by the index on the time of publication.
+//! beginning, a page is a part of it, and what has expired is at its beginning too as long as the clock goes forwards.
+//! Those that were published at an earlier time than an item before them have the column `latest` and an index of
+//! their own, so that every other item is spared one ([`Expired`]).
 
 use super::transaction::{Open, sql_limit};
 use super::{rows, statements};
@@ -27,8 +29,9 @@ pub(super) fn insert(open: &mut Open<'_>, node: NodeKey, item: &Item) -> Result<
     if !(0..=MAX_SEQ).contains(&item.seq) {
         return Err(Error::new(ErrorKind::Store, "the node has used up its numbers for items"));
     }
-    let values =
-        (range(node).0 | item.seq, node.0, item.id.as_str(), &item.publisher, item.published.micros(), &item.payload);
+    let (first, last) = range(node);
+    let (seq_key, id, published) = (first | item.seq, item.id.as_str(), item.published.micros());
+    let values = (seq_key, node.0, id, &item.publisher, published, &item.payload, first, last);
     open.execute(statements::INSERT_ITEM, values).map(drop)
 }
 
@@ -73,9 +76,17 @@ pub(super) fn delete_expired(
     limit: i64,
     removed: &mut Vec<ItemId>,
 ) -> Result<Removed> {
-    let values = (node.0, until.micros(), limit.max(0));
-    let found = open.all(statements::SELECT_EXPIRED_VICTIMS, values, rows::victim)?;
-    delete_victims(open, &found)?;
+    let (first, last) = range(node);
+    let limit = limit.max(0);
+    let timely = timely(open, node, until)?;
+    let mut found = open.all(statements::SELECT_OLDEST_VICTIMS, (first, timely - 1, limit), rows::victim)?;
+    if let Some(newest) = found.last() {
+        open.execute(statements::DELETE_ITEMS, (first, newest.seq_key))?;
+    }
+    let values = (node.0, until.micros(), timely, last, limit - found.len() as i64);
+    let untimely = open.all(statements::SELECT_UNTIMELY_VICTIMS, values, rows::victim)?;
+    delete_victims(open, &untimely)?;
+    found.extend(untimely);
     Ok(sum(found, removed))
 }
 
@@ -119,6 +130,49 @@ fn sum(victims: Vec<rows::Victim>, ids: &mut Vec<ItemId>) -> Removed {
     removed
 }
 
+/// The first `seq_key` before which everything was published at or before `until`.
+fn timely(open: &mut Open<'_>, node: NodeKey, until: Timestamp) -> Result<i64> {
+    let (first, last) = range(node);
+    let found = open.optional(statements::SELECT_TIMELY_SEQ, (first, last, until.micros()), rows::number)?;
+    Ok(found.unwrap_or(last.saturating_add(1)))
+}
+
+/// How many items of a node have expired: the cost is theirs, not that of the live ones.
+#[derive(Clone, Copy, Default)]
+struct Expired {
+    until: Timestamp,
+    /// Everything below this `seq_key` has expired, so many.
+    timely: i64,
+    below: i64,
+    /// Above it are so many more.
+    untimely: i64,
+}
+
+impl Expired {
+    fn find(open: &mut Open<'_>, node: NodeKey, live_after: Option<Timestamp>) -> Result<Self> {
+        let (first, last) = range(node);
+        let Some(until) = live_after else {
+            return Ok(Self { timely: first, ..Self::default() });
+        };
+        let timely = timely(open, node, until)?;
+        let below = open.one(statements::COUNT_ITEMS, (first, timely - 1), rows::number)?;
+        let untimely = Self::untimely(open, node, until, timely, last)?;
+        Ok(Self { until, timely, below, untimely })
+    }
+
+    fn untimely(open: &mut Open<'_>, node: NodeKey, until: Timestamp, from: i64, to: i64) -> Result<i64> {
+        open.one(statements::COUNT_UNTIMELY, (node.0, until.micros(), from, to), rows::number)
+    }
+
+    /// How many of them are before a live item.
+    fn before(self, open: &mut Open<'_>, node: NodeKey, seq_key: i64) -> Result<i64> {
+        if self.untimely == 0 {
+            return Ok(self.below);
+        }
+        Ok(self.below + Self::untimely(open, node, self.until, self.timely, seq_key - 1)?)
+    }
+}
+
 pub(super) fn page(
     open: &mut Open<'_>,
     node: NodeKey,
@@ -129,12 +183,9 @@ pub(super) fn page(
 ) -> Result<Page<Item>> {
     let (first, last) = range(node);
     let after = time(live_after);
-    let expired = match live_after {
-        None => 0,
-        Some(until) => open.one(statements::COUNT_EXPIRED_ITEMS, (node.0, until.micros()), rows::number)?,
-    };
-    let count = counters.items - expired;
-    let ends = match open.optional(statements::SELECT_FIRST_SEQ, (first, last, after), rows::number)? {
+    let expired = Expired::find(open, node, live_after)?;
+    let count = counters.items - expired.below - expired.untimely;
+    let ends = match open.optional(statements::SELECT_FIRST_SEQ, (expired.timely, last, after), rows::number)? {
         Some(oldest) if limit > 0 => {
             let newest = open.one(statements::SELECT_LAST_SEQ, (first, last, after), rows::number)?;
             (oldest, newest)
@@ -170,7 +221,11 @@ pub(super) fn page(
         (_, Place::Last) => count - rows.len() as i64,
         (_, Place::Index(index)) => sql_limit(index),
         (Some(item), _) if whole => first + item.seq - ends.0,
-        (Some(item), _) => open.one(statements::COUNT_ITEMS_BEFORE, (node.0, after, first + item.seq), rows::number)?,
+        (Some(item), _) => {
+            let seq_key = first + item.seq;
+            let before = open.one(statements::COUNT_ITEMS_BEFORE, (node.0, seq_key), rows::number)?;
+            before - expired.before(open, node, seq_key)?
+        }
     };
     Ok(Page { rows, count: count.max(0) as u64, index: index.max(0) as u64 })
 }

@@ -163,7 +163,8 @@ fn apply(connection: &mut Connection, migration: &str, number: i64) -> rusqlite:
 
 /// The error for callers. SQLite's own texts may quote values, so none of them gets out.
 fn failed(error: rusqlite::Error) -> Error {
-    let rusqlite::Error::SqliteFailure(failure, _) = error else {
+    let (rusqlite::Error::SqliteFailure(failure, _) | rusqlite::Error::SqlInputError { error: failure, .. }) = error
+    else {
         return Error::new(ErrorKind::Store, "the store failed: a row makes no sense to this version");
     };
     let code = failure.extended_code;

@@ -17,7 +17,10 @@ use crate::time::Timestamp;
 pub(super) struct Open<'a> {
     connection: &'a Connection,
     state: State,
+    /// Savepoints that the caller has asked for, and how many of them SQLite knows. It is told before the next change,
+    /// so that what only reads pays nothing.
     marks: usize,
+    told: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,16 +34,21 @@ enum State {
 
 impl<'a> Open<'a> {
     pub(super) fn begin(connection: &'a Connection) -> Result<Self> {
-        let mut open = Self { connection, state: State::Lost, marks: 0 };
+        let mut open = Self { connection, state: State::Lost, marks: 0, told: 0 };
         connection.prepare_cached(statements::BEGIN).and_then(|mut begin| begin.raw_execute()).map_err(failed)?;
         open.state = State::Open;
         Ok(open)
     }
 
-    fn prepare(&mut self, sql: &'static str) -> Result<CachedStatement<'a>> {
+    fn must_be_open(&self) -> Result<()> {
         if self.state != State::Open {
             return Err(Error::new(ErrorKind::Store, "the transaction was rolled back after a failure"));
         }
+        Ok(())
+    }
+
+    fn prepare(&mut self, sql: &'static str) -> Result<CachedStatement<'a>> {
+        self.must_be_open()?;
         self.connection.prepare_cached(sql).map_err(|error| self.note(error))
     }
 
@@ -51,8 +59,23 @@ impl<'a> Open<'a> {
         failed(error)
     }
 
+    /// Runs a statement without values that gives no rows.
+    fn control(&mut self, sql: &'static str) -> Result<()> {
+        let mut statement = self.prepare(sql)?;
+        statement.raw_execute().map(drop).map_err(|error| self.note(error))
+    }
+
+    fn tell_marks(&mut self) -> Result<()> {
+        while self.told < self.marks {
+            self.control(statements::SAVEPOINT)?;
+            self.told += 1;
+        }
+        Ok(())
+    }
+
     /// Runs a statement that changes rows; how many it changed.
     pub(super) fn execute(&mut self, sql: &'static str, params: impl Params) -> Result<usize> {
+        self.tell_marks()?;
         let mut statement = self.prepare(sql)?;
         statement.execute(params).map_err(|error| self.note(error))
     }
@@ -63,6 +86,7 @@ impl<'a> Open<'a> {
         sql: &'static str,
         bind: impl FnOnce(&mut Statement<'_>) -> rusqlite::Result<()>,
     ) -> Result<usize> {
+        self.tell_marks()?;
         let mut statement = self.prepare(sql)?;
         bind(&mut statement).and_then(|()| statement.raw_execute()).map_err(|error| self.note(error))
     }
@@ -108,6 +132,7 @@ impl<'a> Open<'a> {
     }
 
     fn marked(&self) -> Result<()> {
+        self.must_be_open()?;
         if self.marks == 0 {
             return Err(Error::new(ErrorKind::Store, "there is no savepoint"));
         }
@@ -135,27 +160,32 @@ pub(super) fn sql_limit(limit: impl TryInto<i64>) -> i64 {
 
 impl Transaction for Open<'_> {
     fn commit(mut self: Box<Self>) -> Result<()> {
-        self.execute(statements::COMMIT, ())?;
+        self.control(statements::COMMIT)?;
         self.state = State::Committed;
         Ok(())
     }
 
     fn savepoint(&mut self) -> Result<()> {
-        self.execute(statements::SAVEPOINT, ())?;
+        self.must_be_open()?;
         self.marks += 1;
         Ok(())
     }
 
     fn release(&mut self) -> Result<()> {
         self.marked()?;
-        self.execute(statements::RELEASE, ())?;
+        if self.told == self.marks {
+            self.control(statements::RELEASE)?;
+            self.told -= 1;
+        }
         self.marks -= 1;
         Ok(())
     }
 
     fn rollback(&mut self) -> Result<()> {
         self.marked()?;
-        self.execute(statements::ROLLBACK_TO, ())?;
+        if self.told == self.marks {
+            self.control(statements::ROLLBACK_TO)?;
+        }
         self.release()
     }
 

@@ -13,7 +13,7 @@ CREATE TABLE services (
 
 CREATE TABLE nodes (
     -- A node and its options (XEP-0060, section 16.4.4). The key is the upper half of items.seq_key.
-    node INTEGER PRIMARY KEY AUTOINCREMENT CHECK (node BETWEEN 1 AND 2147483647),
+    node INTEGER PRIMARY KEY AUTOINCREMENT CHECK (node BETWEEN 1 AND 2147483646),
     service INTEGER NOT NULL REFERENCES services ON DELETE CASCADE,
     name TEXT NOT NULL,
     creator TEXT NOT NULL,
