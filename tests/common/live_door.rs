@@ -98,6 +98,9 @@ impl LiveDoor {
         if stock() {
             command.args(["--backend", "stock"]);
         }
+        if let Ok(dist) = std::env::var("PAM_PPS_DIST") {
+            command.args(["--dist", &dist]);
+        }
         command.arg("--user").arg(format!("{ADMIN}@localhost:password"));
         command.arg("--admin").arg(format!("{ADMIN}@localhost"));
         command.arg("--data").arg(folder.join("data")).arg("--config").arg(&config);
@@ -282,7 +285,9 @@ impl Door for LiveDoor {
 
     fn flush(&self, actor: &Actor) -> Vec<Element> {
         if actor.component {
-            return Vec::new();
+            let ping = Element::new("urn:xmpp:ping", "ping");
+            let iq = Element::stanza("iq").with("type", "get").with("from", &actor.jid).with("to", "localhost");
+            return vec![iq.with_child(ping)];
         }
         // A node that nobody has: the question goes through the engine and changes nothing.
         let ask = |to: &str| {

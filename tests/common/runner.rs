@@ -32,6 +32,8 @@ struct Play<'a> {
     online: Vec<bool>,
     variables: Variables,
     flushes: u32,
+    /// Who sent last, if nobody has received anything since.
+    spoke: Option<usize>,
 }
 
 impl<'a> Play<'a> {
@@ -43,7 +45,15 @@ impl<'a> Play<'a> {
             variables.insert(format!("{}'s caps", actor.name), caps_hash(actor));
         }
         let count = script.actors.len();
-        Self { script, door, inboxes: vec![VecDeque::new(); count], online: vec![false; count], variables, flushes: 0 }
+        Self {
+            script,
+            door,
+            inboxes: vec![VecDeque::new(); count],
+            online: vec![false; count],
+            variables,
+            flushes: 0,
+            spoke: None,
+        }
     }
 
     fn all(&mut self) -> Result<(), String> {
@@ -78,6 +88,10 @@ impl<'a> Play<'a> {
             }
             Action::Sends(index, stanzas) => {
                 self.must_be_online(*index)?;
+                // Streams are not in step with each other: what somebody else sent has to be through first.
+                if self.spoke.replace(*index).is_some_and(|last| last != *index) {
+                    self.settle()?;
+                }
                 for stanza in stanzas {
                     let stanza = compare::substitute(stanza, &self.variables)?;
                     self.door.send(*index, &stanza)?;
@@ -206,6 +220,9 @@ impl<'a> Play<'a> {
 
     fn receives(&mut self, index: usize, expected: &[Element], any_order: bool) -> Result<(), String> {
         self.must_be_online(index)?;
+        if self.spoke == Some(index) {
+            self.spoke = None;
+        }
         let name = &self.actor(index).name;
         let kinds: Vec<&str> = expected.iter().map(|stanza| stanza.name.as_str()).collect();
         let got = self.take(index, expected.len(), &kinds)?;
