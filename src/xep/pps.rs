@@ -10,7 +10,7 @@ use super::{DocumentInfo, Extension, Operation, Reply, Request, Where};
 use crate::engine::context::{Context, Handled, ServiceRef, Stop};
 use crate::engine::event::Happened;
 use crate::engine::ids::Ids;
-use crate::engine::notify::{Reach, retract_body};
+use crate::engine::notify::{Audience, Reach, retract_body};
 use crate::engine::settings::Host;
 use crate::forms;
 use crate::jid::{BareJid, Jid};
@@ -53,7 +53,7 @@ impl Extension for Pps {
         if operation == Operation::Change {
             return Err(StanzaError::new(Condition::Forbidden).into());
         }
-        let list = open_list(context, request, special, node)?;
+        let list = open_list(context, request, special)?;
         match operation {
             Operation::Items => retrieve(context, request, &list, node).map(Some),
             Operation::Info => Ok(Some(info(node))),
@@ -112,7 +112,7 @@ fn not_found<T>() -> Handled<T> {
 }
 
 /// Finds the list, if the requester may have it: anyone an account's, and a node's whoever may read the node.
-fn open_list(context: &mut Context<'_>, request: &Request<'_>, special: Special<'_>, _node: &str) -> Handled<List> {
+fn open_list(context: &mut Context<'_>, request: &Request<'_>, special: Special<'_>) -> Handled<List> {
     let service = &request.service;
     match special {
         Special::Subscriptions if service.is_account() => Ok(List::Subscriptions(service.name.clone())),
@@ -311,8 +311,11 @@ fn announce(
     came: bool,
 ) -> Handled<()> {
     let node = special_node(context, service, name)?;
-    let audience = context.audience(service, &node, Reach::Subscribed)?;
-    if audience == crate::engine::notify::Audience::default() {
+    let mut audience = context.audience(service, &node, Reach::Subscribed)?;
+    if let Some(target) = name.strip_prefix(ns::PPS_SUBSCRIBERS) {
+        audience = readers_of(context, service, target, audience)?;
+    }
+    if audience == Audience::default() {
         return Ok(());
     }
     let id = list.item_id(context, entry);
@@ -326,6 +329,32 @@ fn announce(
     };
     context.notify(service, &node, audience, &body, None);
     Ok(())
+}
+
+/// Of an audience, those who may read the node that the list is about: who lost access to it, or never had it, learns no
+/// more of its subscribers than by asking.
+fn readers_of(context: &mut Context<'_>, service: &ServiceRef, target: &str, audience: Audience) -> Handled<Audience> {
+    if audience == Audience::default() || target == ns::PPS_SUBSCRIPTIONS {
+        return Ok(audience);
+    }
+    let Some(target) = context.node(service, target)? else { return Ok(Audience::default()) };
+    let mut all = true;
+    let mut readers = |recipients: &[Arc<str>]| -> Handled<Vec<Arc<str>>> {
+        let mut readers = Vec::new();
+        for recipient in recipients {
+            let bare = recipient.split_once('/').map_or(&**recipient, |(bare, _)| bare);
+            let may_read = |context: &mut Context<'_>| {
+                let affiliation = context.affiliation(service, &target, bare)?;
+                context.decide(service, &target, bare, affiliation, Action::Retrieve)
+            };
+            if matches!(context.gather(may_read, &mut all)?, Some(Ok(()))) {
+                readers.push(recipient.clone());
+            }
+        }
+        Ok(readers)
+    };
+    let readers = Audience { contacts: readers(&audience.contacts)?, others: readers(&audience.others)?.into() };
+    if all { Ok(readers) } else { Err(Stop::Need) }
 }
 
 // ---- marks ----
