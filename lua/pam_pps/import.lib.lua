@@ -46,14 +46,16 @@ local function old_nodes(username) --> table | nil, err
 	end
 	local store = module:open_store("pubsub_nodes");
 	local nodes = {};
-	if store.users then
-		for name in store:users() or function () end do
-			local node, err = store:get(name);
-			if not node and err then
-				return nil, err;
-			end
-			nodes[name] = node;
+	local iterate, names, first = store:users();
+	if not iterate then
+		return not names and nodes or nil, names;
+	end
+	for name in iterate, names, first do
+		local node, err = store:get(name);
+		if not node and err then
+			return nil, err;
 		end
+		nodes[name] = node;
 	end
 	return nodes;
 end

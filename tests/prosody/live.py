@@ -288,7 +288,7 @@ def main(argv):
             threading.Thread(target=lambda: (sys.stdin.read(), asked.append(0)), daemon=True).start()
         while not asked and server.poll() is None:
             time.sleep(0.05)
-        if not asked:
+        if server.poll() is not None:
             print(f"live.py: Prosody ended by itself ({server.returncode})", file=sys.stderr)
             status = 1
         return status

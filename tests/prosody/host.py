@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+"""What the module owes to the server that loads it: options, old data, reload, crash, shutdown, a loop that is never held up.
+
+    host.py [live.py options, for instance --version 13 or --dist DIR]
+
+One line per check; exit status 0 if all hold.
+"""
+
+import hashlib
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+
+from client import Client, ET, HERE, Server, time
+from dependants import ATOM, PUBSUB, event_about, good, items, publish, shell
+
+CHECKS = []
+ENTRY = f"<entry xmlns='{ATOM}'><title>%s</title></entry>"
+
+
+def check(function):
+    CHECKS.append(function)
+    return function
+
+
+def threads_and_files(server):
+    process = pathlib.Path(f"/proc/{server['pid']}")
+    files = [os.readlink(f) for f in (process / "fd").iterdir()]
+    own = [f for f in files if "eventfd" in f and "eventpoll" not in f or "pam_pps.sqlite" in f]
+    return len(list((process / "task").iterdir())), sorted(own)
+
+
+def wait_for(condition, what, timeout=10):
+    deadline = time.monotonic() + timeout
+    while not (result := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+    return result
+
+
+def module(server, action, host):
+    out = shell(server, f"module:{action}('pam_pps', '{host}')")
+    assert "rror" not in out, out
+
+
+@check
+def wrong_options_are_refused(arguments):
+    for option, name in (("pam_pps_comit = 'os'", "pam_pps_comit"), ("pam_pps_commit = 'maybe'", "commit"),
+                         ("pam_pps_max_nodes = 'many'", "max_nodes"), ("pam_pps_database = { 1 }", "pam_pps_database")):
+        with Server("--set", option, *arguments) as server:
+            errors = [line for line in server.log().splitlines() if "\terror\t" in line and "pam_pps" in line]
+            assert any(name in line for line in errors), (option, errors)
+
+
+@check
+def old_data_moves_over(arguments):
+    with tempfile.TemporaryDirectory() as folder:
+        with Server("--backend", "stock", "--admin", "juliet@localhost", "--data", folder, *arguments) as server:
+            juliet = Client(server, "juliet@localhost")
+            romeo = Client(server, "romeo@localhost")
+            for n in range(30):
+                good(juliet.iq("set", publish("urn:xmpp:microblog:0", f"post-{n}", ENTRY % n, access_model="open", max_items="20")))
+            good(juliet.iq("set", publish("urn:xmpp:tune", "current", "<tune xmlns='http://jabber.org/protocol/tune'/>")))
+            good(romeo.iq("set", f"<pubsub xmlns='{PUBSUB}'><subscribe node='urn:xmpp:microblog:0' jid='romeo@localhost'/></pubsub>",
+                          to="juliet@localhost"))
+            good(juliet.iq("set", f"<pubsub xmlns='{PUBSUB}'><create node='news'/></pubsub>", to="pubsub.localhost"))
+            good(juliet.iq("set", publish("news", "one", ENTRY % "One &amp; &lt;only&gt;"), to="pubsub.localhost"))
+            good(romeo.iq("set", f"<pubsub xmlns='{PUBSUB}'><subscribe node='news' jid='romeo@localhost'/></pubsub>",
+                          to="pubsub.localhost"))
+        stores = [f for f in pathlib.Path(folder, "data").rglob("*") if f.is_file() and "pep" in str(f) or "pubsub_" in str(f)]
+        before = {f: hashlib.sha256(f.read_bytes()).digest() for f in stores if f.is_file()}
+        assert before
+        for start in (1, 2):
+            with Server("--data", folder, *arguments) as server:
+                romeo = Client(server, "romeo@localhost")
+                romeo.send("<presence/>")
+                juliet = Client(server, "juliet@localhost")
+                answer = good(romeo.iq("get", items("urn:xmpp:microblog:0"), to="juliet@localhost"))
+                ids = [i.get("id") for i in answer.iter(f"{{{PUBSUB}}}item")]
+                assert ids == [f"post-{n}" for n in range(10, 30)], ids
+                answer = good(romeo.iq("get", items("news"), to="pubsub.localhost"))
+                assert answer.findtext(f".//{{{ATOM}}}title") == "One & <only>", ET.tostring(answer)
+                good(juliet.iq("get", items("urn:xmpp:tune")))
+                answer = romeo.iq("get", items("urn:xmpp:tune"), to="juliet@localhost")
+                assert answer.get("type") == "error", "a node for contacts became open"
+                good(juliet.iq("set", publish("urn:xmpp:microblog:0", "post-29", ENTRY % "again")))
+                assert romeo.message(event_about("urn:xmpp:microblog:0")), "the subscription was lost"
+                reports = server.log().count("Took over the data of juliet@localhost: 2 nodes, 21 items, 1 subscriptions")
+                assert reports == 1, (start, reports)
+        after = {f: hashlib.sha256(f.read_bytes()).digest() for f in before}
+        assert after == before, "the old data was touched"
+
+
+@check
+def old_data_moves_over_at_once(arguments):
+    with tempfile.TemporaryDirectory() as folder:
+        with Server("--backend", "stock", "--data", folder, *arguments) as server:
+            for name in ("romeo", "juliet"):
+                client = Client(server, f"{name}@localhost")
+                good(client.iq("set", publish("urn:xmpp:tune", "current", "<tune xmlns='http://jabber.org/protocol/tune'/>")))
+        with Server("--data", folder, *arguments) as server:
+            out = shell(server, "pam_pps:import('localhost')")
+            wait_for(lambda: "Took over the data of romeo@localhost" in server.log()
+                     and "Took over the data of juliet@localhost" in server.log(), out)
+
+
+@check
+def reload_leaves_nothing_behind(arguments):
+    with Server("--contacts", "romeo@localhost,juliet@localhost", *arguments) as server:
+        romeo = Client(server, "romeo@localhost")
+        romeo.send("<presence/>")
+        juliet = Client(server, "juliet@localhost")
+        good(romeo.iq("set", publish("n", "1", ENTRY % 1)))
+        threads, files = threads_and_files(server)
+        for _ in range(3):
+            for host in ("localhost", "pubsub.localhost"):
+                module(server, "reload", host)
+        good(romeo.iq("set", publish("n", "2", ENTRY % 2)))
+        answer = good(juliet.iq("get", items("n"), to="romeo@localhost"))
+        assert "2" in ET.tostring(answer).decode()
+        assert threads_and_files(server) == (threads, files), (threads, files, threads_and_files(server))
+        for host in ("localhost", "pubsub.localhost"):
+            module(server, "unload", host)
+        left = threads_and_files(server)
+        assert left[1] == [] and left[0] < threads, left
+        answer = romeo.iq("get", items("n"))
+        assert answer.get("type") == "error", "still answered after the module was unloaded"
+        for host in ("localhost", "pubsub.localhost"):
+            module(server, "load", host)
+        good(juliet.iq("get", items("n"), to="romeo@localhost"))
+        assert threads_and_files(server) == (threads, files)
+        assert "\terror\t" not in server.log(), [line for line in server.log().splitlines() if "\terror\t" in line]
+    assert server.status == 0
+
+
+@check
+def a_killed_server_comes_back(arguments):
+    with tempfile.TemporaryDirectory() as folder:
+        with Server("--data", folder, *arguments) as server:
+            romeo = Client(server, "romeo@localhost")
+            acknowledged = 0
+            for n in range(200):
+                good(romeo.iq("set", publish("n", f"i{n}", ENTRY % n, max_items="max")))
+                acknowledged = n
+            os.kill(server["pid"], signal.SIGKILL)
+        assert server.status == 1
+        with Server("--data", folder, *arguments) as server:
+            romeo = Client(server, "romeo@localhost")
+            answer = good(romeo.iq("get", items("n")))
+            assert len(list(answer.iter(f"{{{PUBSUB}}}item"))) == acknowledged + 1
+
+
+def component(server, name, secret):
+    stream = socket.create_connection((server["address"], server["component"]), 10)
+    stream.sendall(f"<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' to='{name}'>"
+                   .encode())
+    data = b""
+    while b"id='" not in data:
+        data += stream.recv(4096)
+    key = hashlib.sha1((data.split(b"id='")[1].split(b"'")[0].decode() + secret).encode()).hexdigest()
+    stream.sendall(f"<handshake>{key}</handshake>".encode())
+    while b"<handshake" not in data:
+        data += stream.recv(4096)
+    return stream
+
+
+@check
+def a_large_fan_out_lets_others_in_between(arguments):
+    count = 5000
+    with Server("--external", "crowd.example=s", "--admin", "juliet@localhost", *arguments) as server:
+        juliet = Client(server, "juliet@localhost")
+        good(juliet.iq("set", f"<pubsub xmlns='{PUBSUB}'><create node='news'/></pubsub>", to="pubsub.localhost"))
+        crowd = component(server, "crowd.example", "s")
+        for n in range(count):
+            crowd.sendall(f"<iq type='set' id='s{n}' from='u{n}@crowd.example' to='pubsub.localhost'><pubsub xmlns='{PUBSUB}'>"
+                          f"<subscribe node='news' jid='u{n}@crowd.example'/></pubsub></iq>".encode())
+        data = b""
+        crowd.settimeout(30)
+        while data.count(b"subscription='subscribed'") + data.count(b'subscription="subscribed"') < count:
+            data += crowd.recv(1 << 20)
+        romeo = Client(server, "romeo@localhost")
+        juliet.send(f"<iq type='set' id='p' to='pubsub.localhost'>{publish('news', 'x', ENTRY % 'x')}</iq>")
+        slowest = 0
+        got, data = 0, b""
+        crowd.setblocking(False)
+        deadline = time.monotonic() + 20
+        while got < count and time.monotonic() < deadline:
+            begin = time.monotonic()
+            good(romeo.iq("get", "<ping xmlns='urn:xmpp:ping'/>", to="localhost"))
+            slowest = max(slowest, time.monotonic() - begin)
+            try:
+                data += crowd.recv(1 << 22)
+            except BlockingIOError:
+                pass
+            got = data.count(b"</message>")
+        assert got == count, (got, count)
+        text = data.decode()
+        for n in (0, 1, count // 2, count - 1):
+            assert f"u{n}@crowd.example" in text
+        return f"{count} notifications, slowest ping between them {slowest * 1000:.0f} ms"
+
+
+@check
+def what_is_not_ours_goes_on(arguments):
+    with Server(*arguments) as server:
+        romeo = Client(server, "romeo@localhost")
+        good(romeo.iq("get", "<ping xmlns='urn:xmpp:ping'/>", to="localhost"))
+        good(romeo.iq("get", "<query xmlns='http://jabber.org/protocol/disco#info'/>", to="localhost"))
+        good(romeo.iq("get", "<query xmlns='jabber:iq:roster'/>"))
+        answer = romeo.iq("get", "<x xmlns='urn:nobody'/>", to="pubsub.localhost")
+        assert answer.get("type") == "error"
+        answer = romeo.iq("get", "<x xmlns='urn:nobody'/>", to="juliet@localhost")
+        assert answer.get("type") == "error"
+        juliet = Client(server, "juliet@localhost")
+        juliet.send("<presence/>")
+        time.sleep(0.2)
+        romeo.send("<message to='juliet@localhost' type='chat' id='1'><body>Hi</body>"
+                   "<x xmlns='jabber:x:data' type='submit'><field var='a'><value>b</value></field></x></message>")
+        message = juliet.message(lambda e: e.get("id") == "1")
+        assert message is not None, "a form that is not ours was lost"
+        assert juliet.message(lambda e: e.get("id") == "1", timeout=1) is None, "delivered twice"
+
+
+@check
+def a_deleted_account_takes_its_nodes_along(arguments):
+    with Server("--admin", "juliet@localhost", *arguments) as server:
+        romeo = Client(server, "romeo@localhost")
+        good(romeo.iq("set", publish("n", "1", ENTRY % 1, access_model="open")))
+        juliet = Client(server, "juliet@localhost")
+        good(juliet.iq("get", items("n"), to="romeo@localhost"))
+        out = shell(server, "user:delete('romeo@localhost')")
+        wait_for(lambda: juliet.iq("get", items("n"), to="romeo@localhost").get("type") == "error", out)
+        shell(server, "user:create('romeo@localhost', 'secret')")
+        answer = juliet.iq("get", items("n"), to="romeo@localhost")
+        assert answer.get("type") == "error", "the nodes came back with the name"
+
+
+@check
+def figures_reach_prosodys_statistics(arguments):
+    with Server("--module", "http_openmetrics", "--set", "openmetrics_allow_ips = { '127.0.0.1' }", "--set", "http_host = 'localhost'",
+                *arguments) as server:
+        romeo = Client(server, "romeo@localhost")
+        good(romeo.iq("set", publish("n", "1", ENTRY % 1)))
+        from dependants import get
+        text = get(server, "/metrics").read().decode()
+        lines = [line for line in text.splitlines() if "pam_pps" in line and not line.startswith("#")]
+        assert any("requests" in line and 'kind="iq"' in line for line in lines), text[:3000]
+        assert any("engine_" in line for line in lines), lines
+
+
+def main(arguments):
+    failed = 0
+    for one in CHECKS:
+        try:
+            note = one(arguments)
+            print(f"ok      {one.__name__}" + (f" ({note})" if note else ""), flush=True)
+        except Exception:
+            failed += 1
+            print(f"FAILED  {one.__name__}", flush=True)
+            traceback.print_exc()
+    print(f"{len(CHECKS)} checks, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
