@@ -1,6 +1,6 @@
 //! The store and the memory of one engine, and how inputs become transactions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::cache::Cache;
@@ -88,7 +88,7 @@ impl Core {
     /// Handles one input in a transaction of its own.
     pub(crate) fn run_alone(&mut self, now: Timestamp, input: &Input) -> Result<Outcome> {
         let mut jobs = [Job { now, input, outcome: None }];
-        if !self.try_group(&mut jobs, |_, _| false) {
+        if !self.try_group(&mut jobs, |_| "") {
             self.rollback();
             let [job] = &mut jobs;
             job.outcome = Some(self.run_once(now, input));
@@ -97,22 +97,22 @@ impl Core {
         job.outcome.unwrap_or_else(|| Ok(Outcome::default()))
     }
 
-    /// Handles a group in one transaction; where that cannot be kept, each in one of its own. `waits` says whether an
-    /// input has to wait because one before it (the second argument: its place) needs facts.
-    pub(crate) fn run_group(&mut self, jobs: &mut [Job<'_>], waits: impl Fn(usize, usize) -> bool) {
-        if self.try_group(jobs, &waits) {
+    /// Handles a group in one transaction; where that cannot be kept, each in one of its own. Inputs whose `lane` (by
+    /// place in the group) is that of an earlier one that needs facts are left for later.
+    pub(crate) fn run_group<'l>(&mut self, jobs: &mut [Job<'_>], lane: impl Fn(usize) -> &'l str) {
+        if self.try_group(jobs, &lane) {
             return;
         }
         self.rollback();
-        let mut needing: Vec<usize> = Vec::new();
+        let mut blocked: HashSet<&str> = HashSet::new();
         for (place, job) in jobs.iter_mut().enumerate() {
             job.outcome = None;
-            if needing.iter().any(|&earlier| waits(place, earlier)) {
+            if !blocked.is_empty() && blocked.contains(lane(place)) {
                 continue;
             }
             let outcome = self.run_once(job.now, job.input);
             if outcome.as_ref().is_ok_and(Outcome::needs_facts) {
-                needing.push(place);
+                blocked.insert(lane(place));
             }
             job.outcome = Some(outcome);
         }
@@ -126,19 +126,19 @@ impl Core {
     }
 
     /// False if the transaction was not kept; then nothing has changed in the store, but [`Core::rollback`] is due.
-    fn try_group(&mut self, jobs: &mut [Job<'_>], waits: impl Fn(usize, usize) -> bool) -> bool {
+    fn try_group<'l>(&mut self, jobs: &mut [Job<'_>], lane: impl Fn(usize) -> &'l str) -> bool {
         let Self { store, memory, hosts, counts } = self;
         let Ok(mut transaction) = store.begin() else { return false };
-        let mut needing: Vec<usize> = Vec::new();
+        let mut blocked: HashSet<&str> = HashSet::new();
         for (place, job) in jobs.iter_mut().enumerate() {
-            if needing.iter().any(|&earlier| waits(place, earlier)) {
+            if !blocked.is_empty() && blocked.contains(lane(place)) {
                 continue;
             }
             let (now, input) = (job.now, job.input);
             let outcome = match attempt(now, input, transaction.as_mut(), memory, hosts) {
                 Attempt::Done(decisions) => Ok(Outcome { decisions, input: None }),
                 Attempt::Ended(Stop::Need, needs) => {
-                    needing.push(place);
+                    blocked.insert(lane(place));
                     Ok(Outcome { decisions: needs, input: None })
                 }
                 // A store that fails once may fail in the middle of the others too.

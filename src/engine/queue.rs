@@ -3,6 +3,7 @@
 //! Inputs of one service form a lane: when one of them needs facts, those behind it wait until it was submitted again.
 //! Lanes are looked at only while one of them waits, so that the usual input costs nothing for it.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -225,9 +226,10 @@ fn work(shared: &Arc<Shared>) -> bool {
     let Some(group) = shared.queue.next_group() else { return false };
     let mut jobs: Vec<Job<'_>> =
         group.iter().map(|entry| Job { now: entry.now, input: &entry.input, outcome: None }).collect();
-    let waits = |place: usize, earlier: usize| lane(&group[place].input) == lane(&group[earlier].input);
+    let lanes: Vec<OnceCell<String>> = group.iter().map(|_| OnceCell::new()).collect();
+    let lane_of = |place: usize| lanes[place].get_or_init(|| lane(&group[place].input)).as_str();
     let ran = shared.check().is_ok()
-        && catch_unwind(AssertUnwindSafe(|| shared.core.lock().run_group(&mut jobs, waits))).is_ok();
+        && catch_unwind(AssertUnwindSafe(|| shared.core.lock().run_group(&mut jobs, lane_of))).is_ok();
     if !ran {
         shared.unusable.store(true, Ordering::Release);
     }
