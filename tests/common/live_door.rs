@@ -19,6 +19,9 @@ use super::xml::Element;
 const ADMIN: &str = "admin";
 /// How many scripts one server plays: the number of its pubsub components.
 const SCRIPTS: usize = 40;
+/// Options with the names that Prosody's own modules gave them.
+const SHARED_OPTIONS: [&str; 4] =
+    ["autocreate_on_publish", "autocreate_on_subscribe", "expose_publisher", "default_admin_affiliation"];
 /// The longest time that a script may really wait.
 const LONGEST: i64 = 3;
 
@@ -94,7 +97,7 @@ impl LiveDoor {
         std::fs::write(&config, self.components(needs)).map_err(|why| format!("{}: {why}", config.display()))?;
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let mut command = Command::new(tests.join("prosody/live.py"));
-        command.args(["--version", self.version, "--stdin", "--pubsub", "no", "--timeout", "60"]);
+        command.args(["--version", self.version, "--stdin", "--pubsub", "no", "--s2s-port", "0", "--timeout", "60"]);
         if stock() {
             command.args(["--backend", "stock"]);
         }
@@ -108,7 +111,8 @@ impl LiveDoor {
             command.arg("--external").arg(format!("{domain}=secret"));
         }
         for (key, value) in needs.iter().filter(|(key, _)| !key.contains('.')) {
-            command.arg("--set").arg(format!("pam_pps_{key} = {}", lua(value)));
+            let prefix = if SHARED_OPTIONS.contains(&key.as_str()) { "" } else { "pam_pps_" };
+            command.arg("--set").arg(format!("{prefix}{key} = {}", lua(value)));
         }
         let mut played = 0;
         if let Some(earlier) = &earlier {

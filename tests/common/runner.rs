@@ -15,7 +15,7 @@ const CAPS: &str = "http://jabber.org/protocol/caps";
 /// How long a live door may take for one stanza.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a live door is left alone before silence counts.
-const QUIET: Duration = Duration::from_millis(30);
+const QUIET: Duration = Duration::from_millis(15);
 
 /// Plays `script`; the error names line and difference.
 pub(crate) fn play(script: &Script, door: &mut dyn Door) -> Result<(), String> {
