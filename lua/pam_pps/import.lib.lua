@@ -93,6 +93,7 @@ local function build_node(username, name, node) --> element, number of items | n
 		end
 		for id, payload, when, publisher in items or function () end do
 			count = count + 1;
+			payload.attr.xmlns = payload.attr.xmlns or "http://jabber.org/protocol/pubsub"; -- that of the item it was in
 			element:tag("item", { id = id, publisher = publisher, published = datetime.datetime(when) })
 				:add_child(payload):up();
 		end
