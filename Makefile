@@ -31,7 +31,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 # The ABI changes with the first number that is not zero; build.rs says the same.
 ABI := $(shell echo $(VERSION) | awk -F. '{ if ($$1 == 0) print $$1 "." $$2; else print $$1 }')
 SONAME := libpam_pps.so.$(ABI)
-C_WARNINGS := -std=c99 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Werror -pedantic
+C_WARNINGS := -Wall -Wextra -Werror -pedantic
 # Absolute, or below this folder.
 DIST_DIR := $(abspath $(DIST))
 LUA := $(MAKE) --no-print-directory -C lua LIB=$(LIB) INCLUDE=$(CURDIR)/include
@@ -85,10 +85,10 @@ lint-lua:
 # The examples, and the header by itself as C99 and as C++. The binding has the same warnings in lua/Makefile.
 lint-c:
 	@set -e; for file in examples/*.c; do \
-		echo "$(CC) -fsyntax-only $$file"; $(CC) $(C_WARNINGS) -Iinclude -fsyntax-only $$file; done
+		echo "$(CC) -fsyntax-only $$file"; $(CC) -std=c11 $(C_WARNINGS) -Iinclude -fsyntax-only $$file; done
 	@for v in 5.2 5.3 5.4; do [ ! -e /usr/include/lua$$v/lua.h ] || { echo "$(CC) -fsyntax-only lua/*.c (Lua $$v)"; \
-		$(CC) $(C_WARNINGS) -isystem /usr/include/lua$$v -Iinclude -fsyntax-only lua/*.c || exit 1; }; done
-	$(CC) $(C_WARNINGS) -fsyntax-only -x c include/pam_pps.h
+		$(CC) -std=c99 -D_POSIX_C_SOURCE=200809L $(C_WARNINGS) -isystem /usr/include/lua$$v -Iinclude -fsyntax-only lua/*.c || exit 1; }; done
+	$(CC) -std=c99 $(C_WARNINGS) -fsyntax-only -x c include/pam_pps.h
 
 bench:
 	@[ -e benches/run.py ] || { echo "make bench: benches/run.py is missing" >&2; exit 2; }
