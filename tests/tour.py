@@ -21,6 +21,7 @@ import socket
 import sys
 import time
 import xml.etree.ElementTree as ET
+from xml.sax.saxutils import escape, quoteattr
 
 HERE = pathlib.Path(__file__).resolve().parent
 TERMINAL = sys.stdout.isatty()
@@ -37,11 +38,6 @@ BLOG = "urn:xmpp:microblog:0"
 FOLLOWING = "urn:xmpp:pps:subscriptions:0"
 FOLLOWERS = "urn:xmpp:pps:subscribers:0/" + BLOG
 
-for prefix, uri in {"": "jabber:client", "stream": "http://etherx.jabber.org/streams"}.items():
-    if prefix:
-        ET.register_namespace(prefix, uri)
-
-
 class Wrong(Exception):
     """Something did not go as told."""
 
@@ -56,6 +52,16 @@ def bold(text):
 
 def dim(text):
     return style("2", text)
+
+
+def xml(element, outer="jabber:client"):
+    """An element as it goes over the wire: default namespaces, no prefixes."""
+    namespace, _, name = element.tag[1:].rpartition("}") if element.tag[0] == "{" else ("", "", element.tag)
+    attributes = [("xmlns", namespace)] if namespace != outer else []
+    attributes += [(k.replace("{http://www.w3.org/XML/1998/namespace}", "xml:"), v) for k, v in element.items()]
+    start = name + "".join(f" {k}={quoteattr(v)}" for k, v in attributes)
+    inside = escape(element.text or "") + "".join(xml(c, namespace) + escape(c.tail or "") for c in element)
+    return f"<{start}>{inside}</{name}>" if inside else f"<{start}/>"
 
 
 def say(text=""):
@@ -132,7 +138,7 @@ class Client:
     async def listen(self):
         while True:
             element = await self.next_element()
-            show(self.name, "<-", ET.tostring(element, encoding="unicode"))
+            show(self.name, "<-", xml(element))
             if element.tag == CLIENT + "iq" and element.get("type") in ("result", "error"):
                 waiting = self.answers.pop(element.get("id"), None)
                 if waiting and not waiting.done():
@@ -163,7 +169,7 @@ class Client:
         except asyncio.TimeoutError:
             raise Wrong(f"{self.name}: no answer to {content}") from None
         if result.get("type") == "error":
-            raise Wrong(f"{self.name} was refused: {ET.tostring(result, encoding='unicode')}")
+            raise Wrong(f"{self.name} was refused: {xml(result)}")
         return result
 
     async def message(self, what, wanted, seconds=10):
@@ -341,7 +347,7 @@ class Tour:
         await asyncio.sleep(0.5)
         for device in (self.laptop, self.phone):
             must(f"what else came to {device.name}",
-                 [ET.tostring(m, encoding="unicode") for m in device.inbox], [])
+                 [xml(m) for m in device.inbox], [])
         happened("Juliet's next post reaches neither of them")
 
     STEPS = [people_arrive, first_post, follow, second_post, who_follows_whom, in_private, unfollow]
