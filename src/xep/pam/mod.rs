@@ -4,6 +4,8 @@
 //! answered when the service has answered. A service of this server is asked within the same transaction. The list is the
 //! entries kept for services elsewhere and the account's subscriptions at services of this server, read where they are.
 
+mod recovery;
+
 use super::{DocumentInfo, Extension, Reply, Request, Route, Where};
 use crate::engine::Decision;
 use crate::engine::context::{Context, Handled, ServiceRef, Stop};
@@ -19,9 +21,6 @@ use crate::pubsub::store::{Intent, PamEntry};
 use crate::stanza::{self, Condition, IqType, PubsubCondition, Stanza, StanzaError};
 use crate::xml::{self, Document, Element, Writer};
 
-/// Seconds for which an answer that is overdue may still come and be believed.
-const LATE: i64 = 24 * 3_600;
-
 pub(crate) struct Pam;
 
 impl Extension for Pam {
@@ -32,7 +31,7 @@ impl Extension for Pam {
             version: "0.2",
             complete: false,
             notes: "subscribing, unsubscribing, versioned list, changes by the service; filters by resource; \
-                    without journal, automatic subscriptions and recovery of lost answers",
+                    without journal and automatic subscriptions",
         }]
     }
 
@@ -81,31 +80,33 @@ impl Extension for Pam {
             return Ok(false);
         }
         context.change().delete_intent(&intent.id)?;
+        if matches!(intent.operation, CHECK | CHECK_PUBLICLY) {
+            return recovery::checked(context, &intent, stanza).map(|()| true);
+        }
+        let mut doubtful = false;
         let answer = if stanza.r#type == IqType::Result.as_str() {
             Ok(read_subscription(stanza.element.child("pubsub", ns::PUBSUB), &intent))
         } else {
             let error = stanza.element.child("error", ns::CLIENT).map(StanzaError::received);
             let error = error.unwrap_or_else(|| StanzaError::new(Condition::ServiceUnavailable));
             // An unreachable service cannot have made its own error: that was the account's server.
-            let unreachable =
-                matches!(error.condition(), Condition::RemoteServerNotFound | Condition::RemoteServerTimeout);
+            let unreachable = recovery::is_unreachable(&error);
+            // It may have arrived all the same, and an unsubscription is not given up before the service agrees.
+            doubtful =
+                error.condition() == Condition::RemoteServerTimeout || (unreachable && intent.operation == UNSUBSCRIBE);
             Err(error.by(if unreachable { account.as_str() } else { &intent.service }))
         };
         let operation = Operation::of(&intent);
         let answer = conclude(context, &operation, answer, true)?;
         answer_requester(context, &intent, answer);
+        if doubtful {
+            recovery::retry(context, &intent)?;
+        }
         Ok(true)
     }
 
     fn on_overdue(&self, context: &mut Context<'_>, intent: &Intent) -> Handled<()> {
-        if intent.requester.is_empty() {
-            return context.change().delete_intent(&intent.id).map_err(Stop::from);
-        }
-        let error = StanzaError::new(Condition::RemoteServerTimeout).by(&intent.account);
-        answer_requester(context, intent, Err(error));
-        let late = Intent { requester: "".into(), deadline: context.now.plus_seconds(LATE), ..intent.clone() };
-        context.change().put_intent(&late)?;
-        Ok(())
+        recovery::overdue(context, intent)
     }
 
     fn on_message(&self, context: &mut Context<'_>, stanza: &Stanza<'_>, to: &ServiceRef) -> Handled<bool> {
@@ -144,6 +145,9 @@ struct Operation<'i> {
 const SUBSCRIBE: u8 = 1;
 const SUBSCRIBE_PUBLICLY: u8 = 2;
 const UNSUBSCRIBE: u8 = 3;
+/// What does the service have? Asked after a subscription whose answer did not come.
+const CHECK: u8 = 4;
+const CHECK_PUBLICLY: u8 = 5;
 
 impl<'i> Operation<'i> {
     fn of(intent: &'i Intent) -> Self {
@@ -322,6 +326,7 @@ fn ask_elsewhere(context: &mut Context<'_>, request: &Request<'_>, asked: &Asked
     if asked.code != SUBSCRIBE_PUBLICLY {
         context.unlist_subscription(asked.account, asked.service.as_str(), asked.node)?;
     }
+    recovery::supersede(context, asked.account, asked.service.as_str(), asked.node)?;
     let id = context.memory.ids.request("pam");
     let mut iq = stanza::iq(IqType::Set, &id, asked.account.as_str(), asked.service.as_str());
     iq.raw(&asked.payload);
@@ -372,18 +377,13 @@ fn conclude(
     let change = |subid, state| Change { account, service, node, jid, subid, state };
     if operation.code == UNSUBSCRIBE {
         let stale = |error: &StanzaError| {
-            error.condition() == Condition::ItemNotFound || error.pubsub() == Some(PubsubCondition::NotSubscribed)
+            matches!(error.condition(), Condition::ItemNotFound | Condition::Gone)
+                || error.pubsub() == Some(PubsubCondition::NotSubscribed)
         };
         if answer.as_ref().is_err_and(|error| !stale(error)) {
             return Ok(answer.map(drop));
         }
-        let mut changed = false;
-        for entry in context.store().pam_entries_for(account.as_str(), service, node)? {
-            if operation.subid.is_empty() || *entry.subid == *operation.subid {
-                changed |= context.change().delete_pam_entry(account.as_str(), service, node, &entry.subid)?;
-            }
-        }
-        if changed {
+        if drop_entries(context, operation)? {
             bump(context, account)?;
         }
         notify(context, &change(operation.subid, SubscriptionState::None), Some(operation.requester))?;
@@ -402,6 +402,30 @@ fn conclude(
     }
     notify(context, &change(&told.subid, told.state), Some(operation.requester))?;
     Ok(Ok(()))
+}
+
+/// Takes the entries that an operation is about off the list; true if there were any.
+fn drop_entries(context: &mut Context<'_>, operation: &Operation<'_>) -> Handled<bool> {
+    let (account, service, node) = (operation.account.as_str(), operation.service, operation.node);
+    let mut changed = false;
+    for entry in context.store().pam_entries_for(account, service, node)? {
+        if operation.subid.is_empty() || *entry.subid == *operation.subid {
+            changed |= context.change().delete_pam_entry(account, service, node, &entry.subid)?;
+        }
+    }
+    Ok(changed)
+}
+
+/// Tells the account's clients what has become of a subscription that no client is waiting for.
+fn notify_of(
+    context: &mut Context<'_>,
+    operation: &Operation<'_>,
+    subid: &str,
+    state: SubscriptionState,
+) -> Handled<()> {
+    let account = &operation.account;
+    let (service, node, jid) = (operation.service, operation.node, account.as_str());
+    notify(context, &Change { account, service, node, jid, subid, state }, None)
 }
 
 /// Writes the entry of a subscription elsewhere; the version changes if anything that is shown did.

@@ -1,0 +1,135 @@
+//! Requests whose answer did not come: the service is asked again until both sides agree.
+//!
+//! An unsubscription is sent again; it does no harm twice. A subscription is not, since it might be one that the owner has
+//! given up meanwhile: the service is asked what it has. Intents are in the store, so a restart changes nothing.
+
+use super::{
+    CHECK, CHECK_PUBLICLY, Operation, SUBSCRIBE, SUBSCRIBE_PUBLICLY, Told, UNSUBSCRIBE, answer_requester, bump,
+    conclude, drop_entries, notify_of,
+};
+use crate::engine::Decision;
+use crate::engine::context::{Context, Handled};
+use crate::jid::BareJid;
+use crate::ns;
+use crate::pubsub::SubscriptionState;
+use crate::pubsub::store::{Intent, PamEntry};
+use crate::stanza::{self, Condition, IqType, Stanza, StanzaError};
+
+/// Attempts until the service is given up: with [`patience`], about ten days.
+const MAX_ATTEMPTS: i64 = 45;
+
+/// Seconds until the attempt after so many is overdue: a minute at first, six hours at last.
+fn patience(attempts: i64) -> i64 {
+    let doublings = u32::try_from(attempts.clamp(0, 9)).unwrap_or(9);
+    (60_i64 << doublings).min(6 * 3_600)
+}
+
+/// The answer did not come in time.
+pub(super) fn overdue(context: &mut Context<'_>, intent: &Intent) -> Handled<()> {
+    let error = StanzaError::new(Condition::RemoteServerTimeout).by(&intent.account);
+    answer_requester(context, intent, Err(error));
+    retry(context, intent)
+}
+
+/// Asks again, for nobody in particular.
+pub(super) fn retry(context: &mut Context<'_>, intent: &Intent) -> Handled<()> {
+    context.change().delete_intent(&intent.id)?;
+    let (account, service, node) = (&*intent.account, &*intent.service, intent.node_name.as_str());
+    if intent.operation == UNSUBSCRIBE {
+        mark_unsubscribing(context, intent)?;
+    }
+    if intent.attempts >= MAX_ATTEMPTS {
+        log::warn!("{service} was asked {MAX_ATTEMPTS} times about {account} and {node} and is given up");
+        return Ok(());
+    }
+    let id = context.memory.ids.request("pam");
+    let (operation, kind) = match intent.operation {
+        SUBSCRIBE | CHECK => (CHECK, IqType::Get),
+        SUBSCRIBE_PUBLICLY | CHECK_PUBLICLY => (CHECK_PUBLICLY, IqType::Get),
+        _ => (UNSUBSCRIBE, IqType::Set),
+    };
+    let mut iq = stanza::iq(kind, &id, account, service);
+    iq.start_ns("pubsub", ns::PUBSUB);
+    if operation == UNSUBSCRIBE {
+        iq.start("unsubscribe").attr("node", node).attr("jid", account);
+        iq.optional_attr("subid", Some(&*intent.subid).filter(|subid| !subid.is_empty()));
+    } else {
+        iq.start("subscriptions").attr("node", node);
+    }
+    let stanza = iq.finish();
+    let deadline = context.now.plus_seconds(patience(intent.attempts));
+    let again = Intent {
+        id: id.into(),
+        operation,
+        requester: "".into(),
+        stanza: stanza.as_str().into(),
+        attempts: intent.attempts + 1,
+        deadline,
+        ..intent.clone()
+    };
+    context.change().put_intent(&again)?;
+    context.wake_at(deadline);
+    context.out.push(Decision::Route { stanza });
+    Ok(())
+}
+
+/// The list goes on showing what is being ended until the service has agreed, but remembers the wish.
+fn mark_unsubscribing(context: &mut Context<'_>, intent: &Intent) -> Handled<()> {
+    let (account, node) = (&*intent.account, intent.node_name.as_str());
+    for entry in context.store().pam_entries_for(account, &intent.service, node)? {
+        let named = intent.subid.is_empty() || *entry.subid == *intent.subid;
+        if named && !entry.unsubscribing {
+            context.change().put_pam_entry(account, &PamEntry { unsubscribing: true, ..entry })?;
+        }
+    }
+    Ok(())
+}
+
+/// A client asks for something new about the node: what was still being asked in the background does not matter any more.
+pub(super) fn supersede(context: &mut Context<'_>, account: &BareJid, service: &str, node: &str) -> Handled<()> {
+    for intent in context.store().intents_of(account.as_str())? {
+        if intent.requester.is_empty() && *intent.service == *service && intent.node_name.as_str() == node {
+            context.change().delete_intent(&intent.id)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the service has, when it was asked after a lost answer.
+pub(super) fn checked(context: &mut Context<'_>, intent: &Intent, stanza: &Stanza<'_>) -> Handled<()> {
+    let (account, node) = (&*intent.account, intent.node_name.as_str());
+    if stanza.r#type != IqType::Result.as_str() {
+        let error = stanza.element.child("error", ns::CLIENT).map(StanzaError::received);
+        let unreachable = error.is_some_and(|error| is_unreachable(&error));
+        return if unreachable { retry(context, intent) } else { Ok(()) };
+    }
+    let list = stanza.element.child("pubsub", ns::PUBSUB).and_then(|p| p.child("subscriptions", ns::PUBSUB));
+    let found = list.into_iter().flat_map(|list| list.children()).find(|subscription| {
+        // With the node in the request, the service need not repeat it (section 5.6).
+        subscription.attr("node").is_none_or(|listed| listed == node) && subscription.attr("jid") == Some(account)
+    });
+    let state = found.and_then(|s| s.attr("subscription")).and_then(SubscriptionState::parse);
+    let present = context.store().pam_entries_for(account, &intent.service, node)?;
+    let (Some(subscription), Some(state)) = (found, state.filter(|state| *state != SubscriptionState::None)) else {
+        if !present.is_empty() {
+            let operation = Operation::of(intent);
+            drop_entries(context, &operation)?;
+            bump(context, &operation.account)?;
+            context.unlist_subscription(&operation.account, &intent.service, node)?;
+            notify_of(context, &operation, "", SubscriptionState::None)?;
+        }
+        return Ok(());
+    };
+    let subid = subscription.attr("subid").unwrap_or("").to_owned();
+    if present.iter().any(|entry| *entry.subid == *subid && entry.state == state && !entry.unsubscribing) {
+        return Ok(());
+    }
+    let code = if intent.operation == CHECK_PUBLICLY { SUBSCRIBE_PUBLICLY } else { SUBSCRIBE };
+    let operation = Operation { code, ..Operation::of(intent) };
+    conclude(context, &operation, Ok(Some(Told { state, subid })), true).map(drop)
+}
+
+/// Whether an error says that the request may never have arrived.
+pub(super) fn is_unreachable(error: &StanzaError) -> bool {
+    matches!(error.condition(), Condition::RemoteServerNotFound | Condition::RemoteServerTimeout)
+}
