@@ -16,6 +16,7 @@ local options = module:require "options";
 local facts = module:require "facts";
 local engine = module:require "engine";
 local import = module:require "import";
+local metrics = module:require "metrics";
 local services = module:require "service";
 
 local xmlns_commands = "http://jabber.org/protocol/commands";
@@ -50,7 +51,7 @@ local function take(event)
 	if state.reinjected[event.stanza] then
 		return nil;
 	end
-	submit("stanza", event.stanza, { origin = event.origin, stanza = event.stanza, owned = true });
+	submit("stanza", event.stanza, { origin = event.origin, stanza = event.stanza, owned = true, count = metrics.count });
 	return true;
 end
 
@@ -79,7 +80,7 @@ local function answered_by_host(event)
 	local stanza = event.stanza;
 	local node = stanza.tags[1].attr.node;
 	if node ~= nil and node ~= "" then
-		return false;
+		return is_component and node:find("http://prosody.im#", 1, true) == 1; -- its capabilities
 	end
 	return is_component or stanza.attr.to == nil
 		or rostermanager.is_contact_subscribed(account_of(event), host, jid.bare(stanza.attr.from));
@@ -272,7 +273,6 @@ local function start()
 	if not ok then
 		error("wrong option: " .. err, 0);
 	end
-	module:require "metrics";
 	announce();
 	feed_sessions();
 end

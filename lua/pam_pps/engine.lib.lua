@@ -36,12 +36,6 @@ local function protected(what, f, ...)
 	return ok and err;
 end
 
-local function count(name, ...)
-	if state.count then
-		state.count(name, ...);
-	end
-end
-
 -- Sending
 
 local function post(stanza)
@@ -161,15 +155,18 @@ end
 
 -- Carries out the decisions of an outcome without NEEDs. `catch` may keep a routed stanza for itself. --> reply text | nil
 local function carry_out(outcome, context, catch)
+	local request = context and context.stanza;
 	local reply, result, keep;
 	for i = 1, outcome:count() do
 		local kind = outcome:kind(i);
-		result = result or kind;
 		if kind == "route" then
 			local stanza, err = outcome:stanza(i);
 			if not stanza then
 				log("error", "The engine gave a stanza that cannot be read: %s", err);
 			elseif not (catch and catch(stanza)) then
+				if request and stanza.name == "iq" and stanza.attr.id == request.attr.id then
+					result = stanza.attr.type;
+				end
 				route(stanza);
 			end
 		elseif kind == "multicast" then
@@ -187,11 +184,12 @@ local function carry_out(outcome, context, catch)
 		elseif kind == "reply" then
 			reply = outcome:text(i);
 		elseif kind == "pass" and context and context.owned then
+			result = "passed";
 			reinject(context);
 		end
 	end
-	if context and context.stanza then
-		count("requests", context.stanza.name, result or "none");
+	if context and context.count then
+		context.count(request, result or "none");
 	end
 	if not keep then
 		outcome:free();
@@ -270,8 +268,9 @@ function state.run()
 	end
 end
 
--- Hands an input to the engine's worker. `data` is text or a stanza; context = { origin, stanza, owned }: what an outcome
--- that passes, or a failure, is about; owned: the caller gave the stanza up. context.done(reply) is called at the end.
+-- Hands an input to the engine's worker. `data` is text or a stanza; context = { origin, stanza, owned, count }: what an
+-- outcome that passes, or a failure, is about; owned: the caller gave the stanza up; count(stanza, outcome) for statistics.
+-- Instead of these, context.done(reply) is called at the end.
 function submit(kind, data, context, extra, privileged) --> true | nil, err
 	if not state.engine then
 		refuse(context);

@@ -3,24 +3,48 @@
 local engine = module:require "engine";
 local state = engine.state;
 
+-- Elements that name what is asked; all else counts as the kind of its stanza, so that strangers cannot invent names.
+local actions = {
+	affiliations = true, command = true, configure = true, create = true, default = true, delete = true, items = true;
+	options = true, publish = true, purge = true, query = true, retract = true, subscribe = true, subscriptions = true;
+	unsubscribe = true;
+};
+
 local requests = module:metric("counter", "requests", "", "Stanzas given to the engine", { "kind", "outcome" });
 
--- The engine serves the whole process; the module that loaded last counts for all.
-function state.count(_, kind, outcome)
-	requests:with_labels(kind, outcome):add(1);
+local function kind_of(stanza) --> text
+	local child = stanza.tags[1];
+	local action = child and child.tags[1];
+	if action and actions[action.name] then
+		return action.name;
+	end
+	return child and actions[child.name] and child.name or stanza.name;
 end
 
-local gauges = {};
+local function count(stanza, outcome)
+	requests:with_labels(kind_of(stanza), outcome):add(1);
+end
+
+-- The engine's figures are those of the process, whichever host asks for them.
+local process = module:context("*");
+local figures = {};
+
+local function figure(name)
+	if not figures[name] then
+		local type = name:find("_total$") and "counter" or "gauge";
+		local plain = name:gsub("_total$", "");
+		figures[name] = process:metric(type, "engine_" .. plain, "", "Engine: " .. plain:gsub("_", " "), {});
+	end
+	return figures[name]:with_labels();
+end
 
 module:hook_global("stats-update", function ()
 	local text = state.engine and state.engine:statistics();
 	for name, value in (text or ""):gmatch("([%w_]+) (%S+)") do
-		value = tonumber(value);
-		if value then
-			gauges[name] = gauges[name] or module:metric("gauge", "engine_" .. name, "", "Engine: " .. name:gsub("_", " "), {});
-			gauges[name]:with_labels():set(value);
+		if tonumber(value) then
+			figure(name):set(tonumber(value));
 		end
 	end
 end);
 
-return {};
+return { count = count };
