@@ -43,6 +43,10 @@ impl<'a> Document<'a> {
         if source.len() > limits.bytes.min(u32::MAX as usize - 1) {
             return Err(error("the stanza is too large", 0));
         }
+        // In a stream it is no byte order mark (RFC 6120, section 11.6), but the reader would take it for one.
+        if source.starts_with('\u{FEFF}') {
+            return Err(error("text beside the element", 0));
+        }
         check_characters(source)?;
         let document = Document {
             source,
