@@ -111,8 +111,10 @@ describe("an engine", function ()
 		for i = 1, outcome:count() do
 			if outcome:kind(i) == "event" then
 				event = { outcome:event(i) };
-				assert.equal("a < b & c", outcome:stanza(i):get_text());
-				assert.equal("value", outcome:stanza(i).attr["ns\1key"]);
+				local item = outcome:stanza(i);
+				assert.same({ "item", xmlns_pubsub, "x" }, { item.name, item.attr.xmlns, item.attr.id });
+				assert.equal("a < b & c", item.tags[1]:get_text());
+				assert.equal("value", item.tags[1].attr["ns\1key"]);
 			end
 		end
 		assert.same({ "item-published", "pubsub.localhost", "n", "x", "romeo@localhost/orchard" }, event);
