@@ -176,6 +176,8 @@ impl<'d> Element<'d> {
             let part = match node.kind {
                 Kind::Element(_) => continue,
                 Kind::Text => parse::unescape(raw),
+                // Line ends as everywhere (XML 1.0, section 2.11); nothing else is resolved.
+                Kind::Cdata if raw.contains('\r') => raw.replace("\r\n", "\n").replace('\r', "\n").into(),
                 Kind::Cdata => Cow::Borrowed(raw),
             };
             if text.is_empty() {
