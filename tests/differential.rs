@@ -18,13 +18,12 @@ struct Tree {
     attributes: BTreeMap<(String, String), String>,
     /// Text directly inside, joined.
     text: String,
-    children: Vec<Tree>,
+    children: Vec<Self>,
 }
 
 /// The other parser's reading; none if it refuses.
 fn read(document: &str) -> Option<Tree> {
-    let mut options = Options::default();
-    options.max_token_length = 1 << 20;
+    let options = Options { max_token_length: 1 << 20, ..Options::default() };
     let mut parser = Parser::with_options(options);
     let mut bytes = document.as_bytes();
     let mut open = vec![Tree::default()];
@@ -51,6 +50,8 @@ fn read(document: &str) -> Option<Tree> {
 
 /// A document where stanzas stand: in a stream whose default namespace is that of clients.
 fn read_in_stream(document: &str, namespace: &str) -> Option<Tree> {
+    // XML 1.0, section 2.11; rxml does so for text only.
+    let document = document.replace("\r\n", "\n").replace('\r', "\n");
     let mut stream = read(&format!("<stream xmlns='{namespace}'>{document}</stream>"))?;
     stream.children.pop().filter(|_| stream.children.is_empty() && stream.text.trim().is_empty())
 }
@@ -249,6 +250,10 @@ fn what_we_accept_others_read_the_same() {
             mutate(&mut random, &mut document, &seeds);
         }
         let theirs = read_in_stream(&document, "jabber:client");
+        // XML 1.0 has it among the characters of names (production 4); rxml has not.
+        if theirs.is_none() && document.contains('\u{FEFF}') {
+            continue;
+        }
         if let Ok(ours) = Document::parse(&document, &Limits::default()) {
             accepted += 1;
             let Some(theirs) = theirs else { panic!("rxml refuses what we accept: {document:?}") };
