@@ -13,7 +13,7 @@
 
 use std::ffi::c_void;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use pam_pps::ffi::*;
@@ -30,15 +30,26 @@ struct Outcome(*mut pam_pps_outcome);
 unsafe impl Send for Outcome {}
 
 unsafe extern "C" fn done(user: *mut c_void, outcome: *mut pam_pps_outcome) {
-    // SAFETY: `user` is the sender that `Host` keeps for as long as the engine lives.
-    let sender = unsafe { &*user.cast::<Sender<Outcome>>() };
-    let _ = sender.send(Outcome(outcome));
+    // SAFETY: `user` is what `Host` keeps for as long as the engine lives.
+    let finished = unsafe { &*user.cast::<Finished>() };
+    let mut waiting = finished.outcomes.lock().expect("not poisoned");
+    waiting.push(Outcome(outcome));
+    if waiting.len() == 1 {
+        finished.some.notify_one();
+    }
+}
+
+/// What the worker has handed over: the host is woken once for all of it, as by a descriptor in its event loop.
+#[derive(Default)]
+struct Finished {
+    outcomes: Mutex<Vec<Outcome>>,
+    some: Condvar,
 }
 
 struct Host {
     engine: *mut pam_pps_engine,
-    sender: *mut Sender<Outcome>,
-    outcomes: Receiver<Outcome>,
+    finished: *mut Finished,
+    taken: Vec<Outcome>,
     stanzas: u64,
     recipients: u64,
     bytes: u64,
@@ -71,9 +82,8 @@ impl Host {
             pam_pps_config_free(options);
             pam_pps_config_free(config);
         }
-        let (sender, outcomes) = channel();
-        let sender = Box::into_raw(Box::new(sender));
-        Self { engine, sender, outcomes, stanzas: 0, recipients: 0, bytes: 0 }
+        let finished = Box::into_raw(Box::default());
+        Self { engine, finished, taken: Vec::new(), stanzas: 0, recipients: 0, bytes: 0 }
     }
 
     fn submit(&self, stanza: &str) {
@@ -81,14 +91,22 @@ impl Host {
         // SAFETY: as the header demands; the input goes over to the engine.
         let result = unsafe {
             let input = pam_pps_input_new(1, stanza.as_ptr(), stanza.len());
-            pam_pps_engine_submit(self.engine, now.as_micros() as i64, input, Some(done), self.sender.cast())
+            pam_pps_engine_submit(self.engine, now.as_micros() as i64, input, Some(done), self.finished.cast())
         };
         assert!(result == pam_pps_result::PAM_PPS_RESULT_OK, "submit");
     }
 
     /// Waits for one outcome and reads all of it, as a host does that sends it.
     fn take(&mut self) {
-        let outcome = self.outcomes.recv().expect("the engine is open").0;
+        if self.taken.is_empty() {
+            // SAFETY: it lives as long as the host.
+            let finished = unsafe { &*self.finished };
+            let waiting = finished.outcomes.lock().expect("not poisoned");
+            let mut waiting = finished.some.wait_while(waiting, |all| all.is_empty()).expect("not poisoned");
+            std::mem::swap(&mut self.taken, &mut waiting);
+            self.taken.reverse();
+        }
+        let outcome = self.taken.pop().expect("waited for").0;
         // SAFETY: the outcome is ours until it is freed.
         unsafe {
             for place in 0..pam_pps_outcome_count(outcome) {
@@ -203,7 +221,7 @@ impl Drop for Host {
         // SAFETY: nothing else uses them any more.
         unsafe {
             pam_pps_engine_free(self.engine);
-            drop(Box::from_raw(self.sender));
+            drop(Box::from_raw(self.finished));
         }
     }
 }

@@ -110,6 +110,8 @@ pub(crate) struct Memory {
     pub(crate) features: HashMap<Arc<str>, Arc<Features>>,
     /// When the host was asked to tick.
     pub(crate) next_wake: Option<Timestamp>,
+    /// Whether what was due before was looked for in the store; from then on, whoever adds something asks to be called.
+    pub(crate) planned: bool,
     pub(crate) settings: Settings,
     /// Makes identifiers that cannot be guessed from what they stand for.
     pub(crate) secret: String,

@@ -67,6 +67,7 @@ impl Core {
             ids,
             features: HashMap::new(),
             next_wake: None,
+            planned: false,
             settings: Settings::read(config),
             secret,
         };
@@ -122,6 +123,7 @@ impl Core {
         self.memory.presences.rollback();
         self.memory.cache.clear();
         self.memory.next_wake = None;
+        self.memory.planned = false;
         self.counts.rollbacks += 1;
     }
 
@@ -206,6 +208,9 @@ impl Core {
         memory.presences.rollback_to(mark);
         drop(transaction);
         memory.cache.clear();
+        // Nobody is told when to call.
+        memory.next_wake = None;
+        memory.planned = false;
         Ok(Outcome { decisions, input: None })
     }
 
@@ -235,7 +240,7 @@ fn attempt(
     hosts: &Hosts,
 ) -> Attempt {
     let mark = memory.presences.mark();
-    let next_wake = memory.next_wake;
+    let (next_wake, planned) = (memory.next_wake, memory.planned);
     let mut context = Context::new(now, input.privileged, &input.facts, transaction, memory, hosts);
     let result = dispatch::run(&mut context, input);
     let Context { out, needs, wrote, .. } = context;
@@ -244,6 +249,7 @@ fn attempt(
         Err(stop) => {
             memory.presences.rollback_to(mark);
             memory.next_wake = next_wake;
+            memory.planned = planned;
             match (stop, wrote) {
                 (stop, true) => Attempt::Spoilt(stop),
                 (stop, false) => Attempt::Ended(stop, needs.into_iter().map(Decision::Need).collect()),

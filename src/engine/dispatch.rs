@@ -16,7 +16,7 @@ const SWEEP: usize = 500;
 
 /// Handles one input; the decisions are in the context.
 pub(crate) fn run(context: &mut Context<'_>, input: &Input) -> Handled<()> {
-    if context.memory.next_wake.is_none() {
+    if !context.memory.planned {
         plan(context)?;
     }
     match &input.kind {
@@ -239,6 +239,7 @@ fn tick(context: &mut Context<'_>) -> Handled<()> {
 
 /// Asks the host to tick when the next thing is due.
 fn plan(context: &mut Context<'_>) -> Handled<()> {
+    context.memory.planned = true;
     let due = [
         context.store().next_sweep()?,
         context.store().next_lease_end()?,

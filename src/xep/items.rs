@@ -74,7 +74,7 @@ pub(super) fn publish(context: &mut Context<'_>, request: &Request<'_>, publish:
         context.notify(service, &node, audience, &body, Some(&request.from));
     }
     context.happened(&Happened::ItemsPublished { service, node: &node, items: &items, actor: &request.from })?;
-    let mut writer = Writer::new();
+    let mut writer = Writer::with_capacity(128 + name.len() + items.len() * 40);
     writer.start_ns("pubsub", ns::PUBSUB).start("publish").attr("node", name);
     for item in items.iter().filter(|item| !item.id.as_str().is_empty()) {
         writer.start("item").attr("id", item.id.as_str()).end();

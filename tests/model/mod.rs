@@ -134,7 +134,8 @@ impl Model {
             node.subscriptions.iter().map(|subscription| bare(&subscription.jid)).collect();
         everyone.extend(INTERESTED.iter().map(|jid| bare(jid)));
         for who in everyone {
-            if !self.may_read(service, node, who) && !(deleted && node.is_subscribed(who)) {
+            let told_of_its_end = deleted && node.is_subscribed(who);
+            if !(self.may_read(service, node, who) || told_of_its_end) {
                 continue;
             }
             let mut mine: BTreeSet<String> = wanting(who).into_iter().map(str::to_owned).collect();

@@ -62,10 +62,11 @@ pub(super) fn delete_oldest(
 ) -> Result<Removed> {
     let (first, last) = range(node);
     let found = open.all(statements::SELECT_OLDEST_VICTIMS, (first, last, count.max(0)), rows::victim)?;
-    let Some(newest) = found.last() else {
-        return Ok(Removed::default());
-    };
-    open.execute(statements::DELETE_ITEMS, (first, newest.seq_key))?;
+    match found.as_slice() {
+        [] => {}
+        [one] => drop(open.execute(statements::DELETE_ITEM, [one.seq_key])?),
+        [.., newest] => drop(open.execute(statements::DELETE_ITEMS, (first, newest.seq_key))?),
+    }
     Ok(sum(found, removed))
 }
 

@@ -16,6 +16,8 @@ mod pam;
 mod rows;
 mod statements;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 use std::path::{Path, PathBuf};
@@ -73,6 +75,11 @@ const APPLICATION_ID: i64 = 0x5050_5053;
 /// instead of each time; 16 MiB of log are the price.
 const CHECKPOINT_PAGES: i64 = 4_000;
 
+/// Paths are paths and never URIs; the connection is used by one thread at a time.
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE
+    .union(OpenFlags::SQLITE_OPEN_CREATE)
+    .union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
 impl Sqlite {
     /// Opens the file, or makes it.
     pub fn open(path: &Path, options: &Options) -> Result<Self> {
@@ -81,7 +88,7 @@ impl Sqlite {
         let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
         connection.busy_timeout(options.busy_timeout).map_err(failed)?;
         check_identity(&connection)?;
-        configure(&connection, options).map_err(failed)?;
+        configure(&connection, options)?;
         migrate(&mut connection, MIGRATIONS)?;
         Ok(Self { connection, path: path.to_owned(), cache_bytes: options.cache_bytes, _owner: owner })
     }
@@ -89,10 +96,9 @@ impl Sqlite {
 
 /// Takes the lock that keeps other engines out.
 fn own(path: &Path) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut file = path.as_os_str().to_owned();
     file.push("-owner");
-    let owner = Connection::open_with_flags(&file, flags).map_err(failed)?;
+    let owner = Connection::open_with_flags(&file, FLAGS).map_err(failed)?;
     // The lock of an empty database: nothing is ever written to the file.
     match owner.busy_timeout(Duration::ZERO).and_then(|()| owner.execute_batch("BEGIN EXCLUSIVE")) {
         Ok(()) => Ok(owner),
@@ -119,21 +125,27 @@ fn check_identity(connection: &Connection) -> Result<()> {
     }
 }
 
-fn configure(connection: &Connection, options: &Options) -> rusqlite::Result<()> {
+fn configure(connection: &Connection, options: &Options) -> Result<()> {
+    let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
+    if mode.map_err(failed)? != "wal" {
+        return Err(Error::new(ErrorKind::Store, "a write-ahead log is not possible on this file system"));
+    }
     let synchronous = match options.durability {
         Durability::Os => "NORMAL",
         Durability::Disk => "FULL",
     };
-    // Without this, SQLite plans some statements anew for every value bound to them.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    connection.pragma_update(None, "synchronous", synchronous)?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
     let kibibytes = i64::try_from(options.cache_bytes >> 10).unwrap_or(i64::MAX).max(64);
-    connection.pragma_update(None, "cache_size", -kibibytes)?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    let configure = || {
+        // Without this, SQLite plans some statements anew for every value bound to them.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+        connection.pragma_update(None, "synchronous", synchronous)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        connection.pragma_update(None, "cache_size", -kibibytes)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)
+    };
+    configure().map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(statements::ALL.len());
     Ok(())
 }

@@ -21,6 +21,8 @@ pub(super) struct Open<'a> {
     /// so that what only reads pays nothing.
     marks: usize,
     told: usize,
+    /// What has run in this transaction: looking each up by its text every time costs more than many of them.
+    statements: Vec<(&'static str, CachedStatement<'a>)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,7 +36,7 @@ enum State {
 
 impl<'a> Open<'a> {
     pub(super) fn begin(connection: &'a Connection) -> Result<Self> {
-        let mut open = Self { connection, state: State::Lost, marks: 0, told: 0 };
+        let mut open = Self { connection, state: State::Lost, marks: 0, told: 0, statements: Vec::new() };
         connection.prepare_cached(statements::BEGIN).and_then(|mut begin| begin.raw_execute()).map_err(failed)?;
         open.state = State::Open;
         Ok(open)
@@ -47,9 +49,20 @@ impl<'a> Open<'a> {
         Ok(())
     }
 
-    fn prepare(&mut self, sql: &'static str) -> Result<CachedStatement<'a>> {
+    /// Runs a statement; it is reset afterwards, and keeps what was bound to it until it is run again.
+    fn run<T>(
+        &mut self,
+        sql: &'static str,
+        run: impl FnOnce(&mut CachedStatement<'a>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
         self.must_be_open()?;
-        self.connection.prepare_cached(sql).map_err(|error| self.note(error))
+        if let Some((_, statement)) = self.statements.iter_mut().find(|(known, _)| *known == sql) {
+            return run(statement).map_err(|error| self.note(error));
+        }
+        let mut statement = self.connection.prepare_cached(sql).map_err(|error| self.note(error))?;
+        let result = run(&mut statement);
+        self.statements.push((sql, statement));
+        result.map_err(|error| self.note(error))
     }
 
     fn note(&mut self, error: rusqlite::Error) -> Error {
@@ -61,8 +74,7 @@ impl<'a> Open<'a> {
 
     /// Runs a statement without values that gives no rows.
     fn control(&mut self, sql: &'static str) -> Result<()> {
-        let mut statement = self.prepare(sql)?;
-        statement.raw_execute().map(drop).map_err(|error| self.note(error))
+        self.run(sql, |statement| statement.raw_execute().map(drop))
     }
 
     fn tell_marks(&mut self) -> Result<()> {
@@ -76,8 +88,7 @@ impl<'a> Open<'a> {
     /// Runs a statement that changes rows; how many it changed.
     pub(super) fn execute(&mut self, sql: &'static str, params: impl Params) -> Result<usize> {
         self.tell_marks()?;
-        let mut statement = self.prepare(sql)?;
-        statement.execute(params).map_err(|error| self.note(error))
+        self.run(sql, |statement| statement.execute(params))
     }
 
     /// The same, for a statement with more parameters than a tuple has.
@@ -87,8 +98,11 @@ impl<'a> Open<'a> {
         bind: impl FnOnce(&mut Statement<'_>) -> rusqlite::Result<()>,
     ) -> Result<usize> {
         self.tell_marks()?;
-        let mut statement = self.prepare(sql)?;
-        bind(&mut statement).and_then(|()| statement.raw_execute()).map_err(|error| self.note(error))
+        self.run(sql, |statement| {
+            statement.clear_bindings();
+            bind(statement)?;
+            statement.raw_execute()
+        })
     }
 
     /// The first row, if there is one.
@@ -98,9 +112,7 @@ impl<'a> Open<'a> {
         params: impl Params,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>> {
-        let mut statement = self.prepare(sql)?;
-        let row = statement.query(params).and_then(|mut rows| rows.next()?.map(read).transpose());
-        row.map_err(|error| self.note(error))
+        self.run(sql, |statement| statement.query(params)?.next()?.map(read).transpose())
     }
 
     /// The row of a statement that always gives one.
@@ -110,8 +122,7 @@ impl<'a> Open<'a> {
         params: impl Params,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
-        let mut statement = self.prepare(sql)?;
-        statement.query_row(params, read).map_err(|error| self.note(error))
+        self.run(sql, |statement| statement.query_row(params, read))
     }
 
     /// Every row.
@@ -121,9 +132,7 @@ impl<'a> Open<'a> {
         params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>> {
-        let mut statement = self.prepare(sql)?;
-        let rows = statement.query_map(params, read).and_then(|rows| rows.collect());
-        rows.map_err(|error| self.note(error))
+        self.run(sql, |statement| statement.query_map(params, read)?.collect())
     }
 
     /// The key of the row that was inserted last.
