@@ -285,7 +285,8 @@ impl<'a> Context<'a> {
             return Ok(Some(found.clone()));
         }
         let mut found = self.tx.service(&service.name)?;
-        let imported = found.as_ref().is_some_and(|found| found.imported);
+        // What has nodes of its own takes nothing over: the host may have begun to ask for imports later.
+        let imported = found.as_ref().is_some_and(|found| found.imported || found.nodes > 0);
         if service.host.import && !imported && (!service.is_account() || self.account_exists(&service.jid)?) {
             match self.facts.import(&service.name) {
                 None => return self.need(Need::Import(service.jid.as_str().to_owned())),

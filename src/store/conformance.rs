@@ -6,7 +6,7 @@ mod nodes;
 mod subscriptions;
 mod transactions;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -106,6 +106,10 @@ impl Folder {
         let path = std::env::temp_dir().join(format!("pam_pps-store-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a folder for the test");
         Self(path)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 
     pub(super) fn database(&self) -> PathBuf {

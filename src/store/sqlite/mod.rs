@@ -76,22 +76,28 @@ const APPLICATION_ID: i64 = 0x5050_5053;
 const CHECKPOINT_PAGES: i64 = 4_000;
 
 /// Paths are paths and never URIs; the connection is used by one thread at a time.
-const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE
-    .union(OpenFlags::SQLITE_OPEN_CREATE)
-    .union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+const FLAGS: OpenFlags =
+    OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_CREATE).union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
 impl Sqlite {
     /// Opens the file, or makes it.
     pub fn open(path: &Path, options: &Options) -> Result<Self> {
-        let owner = own(path)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-        connection.busy_timeout(options.busy_timeout).map_err(failed)?;
-        check_identity(&connection)?;
-        configure(&connection, options)?;
-        migrate(&mut connection, MIGRATIONS)?;
-        Ok(Self { connection, path: path.to_owned(), cache_bytes: options.cache_bytes, _owner: owner })
+        // One file under two names has one owner.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let at = |error: Error| Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let owner = own(&path).map_err(at)?;
+        let connection = connect(&path, options).map_err(at)?;
+        Ok(Self { connection, path, cache_bytes: options.cache_bytes, _owner: owner })
     }
+}
+
+fn connect(path: &Path, options: &Options) -> Result<Connection> {
+    let mut connection = Connection::open_with_flags(path, FLAGS).map_err(failed)?;
+    connection.busy_timeout(options.busy_timeout).map_err(failed)?;
+    check_identity(&connection)?;
+    configure(&connection, options)?;
+    migrate(&mut connection, MIGRATIONS)?;
+    Ok(connection)
 }
 
 /// Takes the lock that keeps other engines out.
@@ -214,7 +220,7 @@ impl Store for Sqlite {
             ("page_bytes", pragma("page_size")?),
             ("file_bytes", size("")),
             ("wal_bytes", size("-wal")),
-            ("cache_bytes", i64::try_from(self.cache_bytes).unwrap_or(i64::MAX)),
+            ("cache_limit_bytes", i64::try_from(self.cache_bytes).unwrap_or(i64::MAX)),
         ])
     }
 }

@@ -10,7 +10,7 @@ use rusqlite::{Connection, StatementStatus};
 
 use super::{Durability, MIGRATIONS, Options, Sqlite, apply, migrate, statements};
 use crate::error::{Error, ErrorKind, Result};
-use crate::pubsub::store::{NodeKey, Place, Store, Transaction};
+use crate::pubsub::store::{Place, ServiceKey, Store, Transaction};
 use crate::pubsub::{Counters, Item};
 use crate::store::conformance::{Folder, SERVICE, at, commit, item, make_node, new_node};
 
@@ -138,7 +138,6 @@ fn steps(store: &Sqlite) -> i64 {
 fn the_work_does_not_grow_with_the_data() {
     let folder = Folder::new();
     let mut store = open(&folder.database());
-    let service = SERVICE;
     let mut costs = Vec::new();
     for size in [100, 10_000] {
         let node = new_node(&mut store, &size.to_string());
@@ -173,9 +172,9 @@ fn the_work_does_not_grow_with_the_data() {
             commit(&mut store, work);
             cost.push(steps(&store));
         };
-        measure(&|t| t.service(service).map(drop));
+        measure(&|t| t.service(SERVICE).map(drop));
         measure(&|t| t.node_by_key(node).map(drop));
-        measure(&|t| t.nodes(NodeKey(1).0.min(1).try_into().map(crate::pubsub::store::ServiceKey).expect("key"), None, 1).map(drop));
+        measure(&|t| t.nodes(ServiceKey(1), None, 1).map(drop));
         costs.push(cost);
     }
     for (small, large) in costs[0].iter().zip(&costs[1]) {
@@ -201,8 +200,8 @@ fn an_empty_database_equals_a_migrated_one() {
         migrate(&mut old, &MIGRATIONS[..known]).expect("an older version");
         migrate(&mut old, MIGRATIONS).expect("this version");
         assert_eq!(schema(&old), schema(&new.connection));
-        let version: usize = old.pragma_query_value(None, "user_version", |row| row.get(0)).expect("version");
-        assert_eq!(version, MIGRATIONS.len());
+        let version: i64 = old.pragma_query_value(None, "user_version", |row| row.get(0)).expect("version");
+        assert_eq!(version, MIGRATIONS.len() as i64);
     }
 }
 
@@ -226,13 +225,14 @@ fn what_is_not_ours_is_refused_and_left_alone() {
     let folder = Folder::new();
     let path = folder.database();
     drop(open(&path));
-    let version = |number: usize| {
+    let ours = MIGRATIONS.len() as i64;
+    let version = |number: i64| {
         let other = Connection::open(&path).expect("file");
         other.pragma_update(None, "user_version", number).expect("version");
     };
-    version(MIGRATIONS.len() + 1);
+    version(ours + 1);
     assert!(refusal(&path).contains("newer version"), "{}", refusal(&path));
-    version(MIGRATIONS.len());
+    version(ours);
     drop(open(&path));
 
     let path = folder.path().join("prosody.sqlite");
@@ -271,7 +271,7 @@ fn statistics_name_what_they_count() {
     new_node(&mut store, "blog");
     let figures = store.statistics().expect("statistics");
     let of = |wanted: &str| figures.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
-    for name in ["pages", "page_bytes", "wal_bytes", "cache_bytes", "cache_limit_bytes"] {
+    for name in ["pages", "page_bytes", "wal_bytes", "cache_limit_bytes"] {
         assert!(of(name).is_some_and(|value| value > 0), "{name}: {figures:?}");
     }
     assert_eq!(of("free_pages"), Some(0));
@@ -286,6 +286,12 @@ fn one_engine_at_a_time() {
     let path = folder.database();
     let store = open(&path);
     assert!(refusal(&path).contains("in use by another engine"));
+    #[cfg(unix)]
+    {
+        let link = folder.path().join("link.sqlite");
+        std::os::unix::fs::symlink(&path, &link).expect("link");
+        assert!(Sqlite::open(&link, &options()).is_err_and(|error| error.to_string().contains("in use")));
+    }
     // An administrator may look at it all the same.
     let other = Connection::open(&path).expect("file");
     assert_eq!(other.query_row("SELECT count(*) FROM nodes", (), |row| row.get::<_, i64>(0)), Ok(0));
@@ -349,7 +355,10 @@ fn a_full_disk() {
             t.insert_item(node, &large(3))
         });
         commit(&mut store, |t| {
-            assert_eq!(t.items(node, &Counters { items: 3, ..Counters::default() }, None, Place::First, 9)?.rows.len(), 3);
+            assert_eq!(
+                t.items(node, &Counters { items: 3, ..Counters::default() }, None, Place::First, 9)?.rows.len(),
+                3
+            );
             t.delete_item(node, "2")?;
             t.delete_item(node, "3")
         });
@@ -358,26 +367,28 @@ fn a_full_disk() {
     }
 }
 
-/// SQLite takes a whole transaction back where it cannot take back a statement: what comes next must not be a
-/// transaction of its own.
+/// A full disk makes SQLite take the whole transaction back: what comes next must not be a transaction of its own.
 #[test]
 fn nothing_runs_after_the_transaction_is_lost() {
     let folder = Folder::new();
     let mut store = open(&folder.database());
     let node = new_node(&mut store, "blog");
-    let lost = |store: &mut Sqlite, end: fn(Box<dyn Transaction + '_>) -> Result<()>| {
-        // A second handle on the same connection is what a failure inside SQLite looks like.
-        let raw: *const () = std::ptr::null();
-        let _ = raw;
-        limit_pages(store, Some(0));
-        let mut t = store.begin().expect("begin");
-        t.savepoint().expect("savepoint");
-        assert!(t.insert_item(node, &large(1)).is_err());
-        end(t)
-    };
-    let _ = lost(&mut store, |mut t| t.set_value("a", "1"));
+    limit_pages(&store, Some(1));
+    let mut t = store.begin().expect("begin");
+    t.savepoint().expect("savepoint");
+    t.set_value("a", "1").expect("there is room");
+    assert!(store_error(t.insert_item(node, &large(1))).contains("the disk is full"));
+    assert!(store_error(t.set_value("b", "1")).contains("rolled back"));
+    assert!(store_error(t.value("a")).contains("rolled back"));
+    assert!(store_error(t.savepoint()).contains("rolled back"));
+    assert!(store_error(t.rollback()).contains("rolled back"));
+    assert!(store_error(t.commit()).contains("rolled back"));
     limit_pages(&store, None);
-    assert_eq!(commit(&mut store, |t| t.value("a")), None);
+    commit(&mut store, |t| {
+        assert_eq!((t.value("a")?, t.value("b")?), (None, None));
+        t.set_value("a", "2")
+    });
+    assert_eq!(commit(&mut store, |t| t.value("a")), Some("2".into()));
 }
 
 #[test]
@@ -407,10 +418,11 @@ fn a_damaged_file() {
     let node = new_node(&mut store, "blog");
     commit(&mut store, |t| (1..500).try_for_each(|seq| t.insert_item(node, &item(seq, &seq.to_string()))));
     drop(store);
+    // The schema is in front, the items are behind.
     let size = std::fs::metadata(&path).expect("file").len();
     let mut file = std::fs::OpenOptions::new().write(true).open(&path).expect("file");
-    file.seek(SeekFrom::Start(8 * 4096)).expect("seek");
-    file.write_all(&vec![0xa5; usize::try_from(size).expect("size") - 8 * 4096]).expect("damage");
+    file.seek(SeekFrom::Start(size / 2)).expect("seek");
+    file.write_all(&vec![0xa5; usize::try_from(size / 2).expect("size")]).expect("damage");
     drop(file);
     let mut store = open(&path);
     let mut t = store.begin().expect("begin");
@@ -471,9 +483,10 @@ fn what_was_committed_outlives_the_process() {
             .spawn()
             .expect("a process to kill");
         let output = BufReader::new(victim.stdout.take().expect("output"));
-        let published = output.lines().map_while(std::io::Result::ok).filter_map(|line| {
-            line.strip_prefix("published ").and_then(|seq| seq.parse::<i64>().ok())
-        });
+        let published = output
+            .lines()
+            .map_while(std::io::Result::ok)
+            .filter_map(|line| line.strip_prefix("published ").and_then(|seq| seq.parse::<i64>().ok()));
         let acknowledged = published.take(lines).last().expect("a commit");
         victim.kill().expect("kill");
         victim.wait().expect("wait");
