@@ -97,7 +97,7 @@ local function hook_iqs(place)
 			return nil;
 		end
 		local xmlns = child.attr.xmlns;
-		if xmlns == xmlns_pam or (xmlns == xmlns_commands and is_get_pending(stanza)) then
+		if xmlns == xmlns_pam or xmlns == xmlns_pam .. "#filter" or (xmlns == xmlns_commands and is_get_pending(stanza)) then
 			return take(event);
 		elseif place == "bare" or is_component then
 			if xmlns == xmlns_disco_items or (xmlns == xmlns_disco_info and not answered_by_host(event)) then
@@ -128,7 +128,7 @@ local function on_message(event)
 		return feed(event);
 	end
 	local form = stanza:get_child("x", xmlns_forms);
-	if eventing or (form and form.attr.type == "submit")
+	if eventing or (form and (form.attr.type == "submit" or form.attr.type == "cancel"))
 	or (not is_component and stanza:get_child("event", xmlns_pubsub_event)) then
 		return take(event);
 	end
@@ -175,7 +175,7 @@ else
 		module:hook("pre-presence/" .. place, on_outgoing, priority);
 	end
 
-	module:hook("iq-set/self/jabber:iq:roster:query", function (event)
+	module:hook("iq/self/jabber:iq:roster:query", function (event)
 		for item in event.stanza.tags[1]:childtags("item") do
 			local contact = jid.prep(item.attr.jid);
 			if contact then

@@ -74,12 +74,14 @@ local function run_queue(all)
 end
 
 -- Events must not overtake a fan-out that is still going on; replies may.
-local function route(stanza)
-	if stanza.name == "message" and state.queue.first <= state.queue.last then
+-- `behind`: something of the same outcome waits, and what an outcome says is said in its order. --> whether it waits
+local function route(stanza, behind)
+	if behind or (stanza.name == "message" and state.queue.first <= state.queue.last) then
 		enqueue({ stanza = stanza, sent = 0, count = 1 });
-	else
-		post(stanza);
+		return true;
 	end
+	post(stanza);
+	return false;
 end
 
 -- Deadlines
@@ -157,6 +159,7 @@ end
 local function carry_out(outcome, context, catch)
 	local request = context and context.stanza;
 	local reply, result, keep;
+	local waits = false;
 	for i = 1, outcome:count() do
 		local kind = outcome:kind(i);
 		if kind == "route" then
@@ -167,12 +170,12 @@ local function carry_out(outcome, context, catch)
 				if request and stanza.name == "iq" and stanza.attr.id == request.attr.id then
 					result = stanza.attr.type;
 				end
-				route(stanza);
+				waits = route(stanza, waits);
 			end
 		elseif kind == "multicast" then
 			local stanza, err = outcome:stanza(i);
 			if stanza then
-				keep = true;
+				keep, waits = true, true;
 				enqueue({ outcome = outcome, index = i, stanza = stanza, sent = 0, count = outcome:recipients(i) });
 			else
 				log("error", "The engine gave a notification that cannot be read: %s", err);

@@ -244,10 +244,13 @@ fn extended_forms(answer: Element<'_>) -> Option<Vec<ExtendedForm>> {
     Some(forms)
 }
 
-fn identities(answer: Element<'_>) -> impl Iterator<Item = [String; 4]> {
-    answer.children().filter(|child| child.is("identity", ns::DISCO_INFO)).map(|identity| {
+/// `inherited`: whether the language of the stanza counts for an identity that names none. Servers stamp stanzas with one,
+/// which the client that made the hash of XEP-0115 knew nothing of; XEP-0390 asks for it.
+fn identities(answer: Element<'_>, inherited: bool) -> impl Iterator<Item = [String; 4]> {
+    answer.children().filter(|child| child.is("identity", ns::DISCO_INFO)).map(move |identity| {
         let attribute = |name| identity.attr(name).unwrap_or("").to_owned();
-        let language = identity.language().unwrap_or("").to_owned();
+        let language = if inherited { identity.language() } else { identity.own_language() };
+        let language = language.unwrap_or("").to_owned();
         [attribute("category"), attribute("type"), language, attribute("name")]
     })
 }
@@ -267,7 +270,7 @@ fn sorted<T: Ord>(values: impl Iterator<Item = T>) -> Option<Vec<T>> {
 /// XEP-0115, section 5.1.
 fn first_input(answer: Element<'_>) -> Option<String> {
     let mut input = String::new();
-    for identity in sorted(identities(answer))? {
+    for identity in sorted(identities(answer, false))? {
         input.push_str(&identity.join("/"));
         input.push('<');
     }
@@ -307,7 +310,7 @@ fn second_input(answer: Element<'_>) -> Option<String> {
     }
     input.push('\x1c');
     let identity = |parts: [String; 4]| parts.iter().map(|part| format!("{part}\x1f")).collect::<String>() + "\x1e";
-    for identity in sorted(identities(answer).map(identity))? {
+    for identity in sorted(identities(answer, true).map(identity))? {
         input.push_str(&identity);
     }
     input.push('\x1c');
@@ -365,6 +368,14 @@ mod tests {
         let input = second_input(document.root()).expect("hashable");
         assert!(input.starts_with("http://jabber.org/protocol/caps\x1f"));
         assert!(input.ends_with("muc\x1f\x1cclient\x1fpc\x1f\x1fExodus 0.9.1\x1f\x1e\x1c\x1c"));
+    }
+
+    #[test]
+    fn the_language_of_the_stanza_is_not_that_of_an_identity() {
+        let stamped = format!("<iq xml:lang='en'>{SIMPLE}</iq>");
+        let document = Document::parse(&stamped, &Limits::default()).expect("valid");
+        let input = first_input(document.root().only_child().expect("query")).expect("hashable");
+        assert_eq!(digest("sha-1", input.as_bytes()).as_deref(), Some("QgayPKawpkPSDYmwT/WM94uAlu0="));
     }
 
     #[test]

@@ -114,14 +114,19 @@ impl<'d> Element<'d> {
         self.attributes().iter().find(|a| a.namespace == 0 && a.name == name).map(|a| a.value.as_ref())
     }
 
+    /// The value of `xml:lang` on this very element.
+    pub fn own_language(&self) -> Option<&'d str> {
+        let xml = self.document.namespaces.iter().position(|namespace| *namespace == ns::XML)? as u32;
+        let found = self.attributes().iter().find(|a| a.namespace == xml && a.name == "lang");
+        found.map(|found| found.value.as_ref())
+    }
+
     /// The language in force, from `xml:lang` here or further out.
     pub fn language(&self) -> Option<&'d str> {
-        let xml = self.document.namespaces.iter().position(|namespace| *namespace == ns::XML)? as u32;
         let mut at = Some(*self);
         while let Some(element) = at {
-            let found = element.attributes().iter().find(|a| a.namespace == xml && a.name == "lang");
-            if let Some(found) = found {
-                return Some(&found.value);
+            if let Some(language) = element.own_language() {
+                return Some(language);
             }
             let parent = element.tag().parent;
             at = (parent != NONE).then_some(Element { document: self.document, index: parent });
