@@ -177,6 +177,10 @@ fn the_work_does_not_grow_with_the_data() {
         measure(&|t| t.nodes(ServiceKey(1), None, 1).map(drop));
         costs.push(cost);
     }
+    let planned_anew = statements::ALL
+        .iter()
+        .map(|(_, sql)| store.connection.prepare_cached(sql).expect(sql).get_status(StatementStatus::RePrepare));
+    assert_eq!(planned_anew.sum::<i32>(), 0, "statements are planned once, whatever is bound to them");
     for (small, large) in costs[0].iter().zip(&costs[1]) {
         assert!(*small > 0 && large * 10 <= small * 13, "{costs:?}");
     }
