@@ -108,7 +108,9 @@ impl Jid {
         };
         let local = local.map(|local| prepare(text, local, nodeprep)).transpose()?;
         let domain = prepare(text, domain.strip_suffix('.').unwrap_or(domain), nameprep)?;
-        if domain.contains(['@', '/']) {
+        // Preparation may bring in what was not there: "＠" becomes "@". Another dot at the end would go next time.
+        let forbidden = |byte: u8| byte <= b' ' || byte == 0x7f || b"\"&'/<>@".contains(&byte);
+        if domain.bytes().any(forbidden) || domain.ends_with('.') {
             return Err(not_a_jid(text, "the domain has a forbidden character"));
         }
         let resource = resource.map(|resource| prepare(text, resource, resourceprep)).transpose()?;
