@@ -250,8 +250,8 @@ fn what_we_accept_others_read_the_same() {
             mutate(&mut random, &mut document, &seeds);
         }
         let theirs = read_in_stream(&document, "jabber:client");
-        // XML 1.0 has it among the characters of names (production 4); rxml has not.
-        if theirs.is_none() && document.contains('\u{FEFF}') {
+        // XML 1.0 has these among the characters of names (production 4); rxml has not.
+        if theirs.is_none() && document.contains(|c| ('\u{FDF0}'..='\u{FFFD}').contains(&c)) {
             continue;
         }
         if let Ok(ours) = Document::parse(&document, &Limits::default()) {

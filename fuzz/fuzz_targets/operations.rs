@@ -1,0 +1,92 @@
+//! Sequences of operations: each takes a few bytes of the input.
+#![cfg_attr(fuzzing, no_main)]
+
+use pam_pps::InputKind;
+use pam_pps_fuzz::server::{PEOPLE, SERVICES, Server};
+
+pam_pps_fuzz::target!("operations", play);
+
+const NODES: [&str; 4] = ["n", "m", "urn:xmpp:pps:subscriptions:0", "urn:xmpp:pps:subscribers:0/n"];
+const AFFILIATIONS: [&str; 6] = ["owner", "publisher", "publish-only", "member", "none", "outcast"];
+const FIELDS: [(&str, &[&str]); 8] = [
+    ("access_model", &["open", "presence", "roster", "whitelist", "authorize"]),
+    ("publish_model", &["open", "publishers", "subscribers"]),
+    ("max_items", &["0", "1", "3", "max"]),
+    ("item_expire", &["0", "1", "60", "max"]),
+    ("persist_items", &["true", "false"]),
+    ("deliver_payloads", &["true", "false"]),
+    ("publish_node_full", &["retract-oldest", "discard-oldest", "reject"]),
+    ("send_last_published_item", &["never", "on_sub", "on_sub_and_presence"]),
+];
+
+fn play(data: &[u8]) {
+    let mut server = Server::new();
+    for bytes in data.chunks(5).take(200) {
+        let byte = |place: usize| bytes.get(place).map_or(0, |byte| usize::from(*byte));
+        let (who, to) = (PEOPLE[byte(1) % 4], SERVICES[byte(1) / 4 % 4]);
+        let (node, value) = (NODES[byte(2) % 4], byte(3));
+        let bare = PEOPLE[value % 4].split('/').next().unwrap_or("");
+        let (field, values) = FIELDS[value % 8];
+        let form = format!(
+            "<x xmlns='jabber:x:data' type='submit'><field var='pubsub#{field}'><value>{}</value></field></x>",
+            values[byte(4) % values.len()]
+        );
+        let mut ask = |kind: &str, owner: &str, inside: String| {
+            server.stanza(format!(
+                "<iq type='{kind}' id='q' from='{who}' to='{to}'>\
+                 <pubsub xmlns='http://jabber.org/protocol/pubsub{owner}'>{inside}</pubsub></iq>"
+            ));
+        };
+        let item = |id: usize| format!("<item id='i{}'><x xmlns='urn:x'/></item>", id % 5);
+        let mark = if value & 4 == 0 { "" } else { "<public xmlns='urn:xmpp:pps:0'/>" };
+        let subscribe = format!("<subscribe node='{node}' jid='{bare}'>{mark}</subscribe>");
+        match byte(0) % 20 {
+            0 => ask("set", "", format!("<create node='{node}'/><configure>{form}</configure>")),
+            1..=3 => ask("set", "", format!("<publish node='{node}'>{}{}</publish>", item(value), item(byte(4)))),
+            4 => ask("set", "", format!("<retract node='{node}' notify='true'>{}</retract>", item(value))),
+            5 => ask("set", "#owner", format!("<purge node='{node}'/>")),
+            6 => ask("set", "#owner", format!("<delete node='{node}'/>")),
+            7 => ask("set", "#owner", format!("<configure node='{node}'>{form}</configure>")),
+            8 => ask("set", "", subscribe),
+            9 => ask("set", "", format!("<unsubscribe node='{node}' jid='{bare}'/>")),
+            10 => {
+                let affiliation = AFFILIATIONS[byte(4) % 6];
+                let entry = format!("<affiliation jid='{bare}' affiliation='{affiliation}'/>");
+                ask("set", "#owner", format!("<affiliations node='{node}'>{entry}</affiliations>"));
+            }
+            11 => {
+                let state = ["subscribed", "none", "pending"][byte(4) % 3];
+                let entry = format!("<subscription jid='{bare}' subscription='{state}'/>");
+                ask("set", "#owner", format!("<subscriptions node='{node}'>{entry}</subscriptions>"));
+            }
+            12 => {
+                let place =
+                    ["", "<before/>", "<after>i1</after>", "<before>i2</before>", "<index>1</index>"][value % 5];
+                let set =
+                    format!("<set xmlns='http://jabber.org/protocol/rsm'><max>{}</max>{place}</set>", byte(4) % 4);
+                ask("get", "", format!("<items node='{node}'/>{set}"));
+            }
+            13 => {
+                let own = who.split('/').next().unwrap_or("");
+                let subscribe = subscribe.replacen(" node=", " xmlns='http://jabber.org/protocol/pubsub' node=", 1);
+                let pam = format!("<pam xmlns='urn:xmpp:pam:0' jid='{to}'>{subscribe}</pam>");
+                server.stanza(format!("<iq type='set' id='q' from='{who}' to='{own}'>{pam}</iq>"));
+            }
+            14 => {
+                let kind = ["", " type='unavailable'", " type='error'"][value % 3];
+                server.stanza(format!("<presence from='{who}' to='{to}'{kind}/>"));
+            }
+            15 => {
+                let (owner, contact) = ("juliet@a.example".to_owned(), bare.to_owned());
+                server.facts = byte(4) as u8;
+                server.input(InputKind::RosterChanged { owner, contact }, false);
+            }
+            16 => server.pass(value as i64),
+            17 => server.input(InputKind::SessionEnded(who.to_owned()), false),
+            18 if value == 0 => server.input(InputKind::AccountRemoved(bare.to_owned()), false),
+            18 => server.input(InputKind::Command(format!("list-nodes {to}")), true),
+            _ => server.facts = byte(4) as u8,
+        }
+    }
+    server.pass(1_000_000);
+}
