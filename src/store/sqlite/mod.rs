@@ -13,6 +13,7 @@ mod items;
 mod lists;
 mod nodes;
 mod pam;
+mod ranks;
 mod rows;
 mod statements;
 mod subscriptions;
