@@ -13,7 +13,6 @@ mod items;
 mod lists;
 mod nodes;
 mod pam;
-mod ranks;
 mod rows;
 mod statements;
 mod subscriptions;

@@ -71,10 +71,6 @@ pub(super) fn number(row: &Row<'_>) -> Result<i64> {
     row.get(0)
 }
 
-pub(super) fn two_numbers(row: &Row<'_>) -> Result<(i64, i64)> {
-    Ok((row.get(0)?, row.get(1)?))
-}
-
 pub(super) fn optional_time(row: &Row<'_>) -> Result<Option<Timestamp>> {
     Columns::of(row).optional_time()
 }

@@ -400,19 +400,19 @@ impl Transaction for Open<'_> {
     }
 
     fn insert_public_subscriber(&mut self, node: NodeKey, bare: &str, since: Timestamp) -> Result<bool> {
-        lists::insert_subscriber(self, node, bare, since)
+        Ok(self.execute(statements::INSERT_PUBLIC_SUBSCRIBER, (node.0, bare, since.micros()))? > 0)
     }
 
     fn delete_public_subscriber(&mut self, node: NodeKey, bare: &str) -> Result<bool> {
-        lists::delete_subscriber(self, node, bare)
+        Ok(self.execute(statements::DELETE_PUBLIC_SUBSCRIBER, (node.0, bare))? > 0)
     }
 
     fn public_subscribers(&mut self, node: NodeKey, place: Place<i64>, limit: u64) -> Result<Page<PublicEntry>> {
-        lists::subscribers(self, node, place, limit)
+        lists::page(self, &lists::SUBSCRIBERS, node.0, place, limit)
     }
 
     fn public_subscriber(&mut self, node: NodeKey, bare: &str) -> Result<Option<PublicEntry>> {
-        lists::subscriber(self, node, bare)
+        self.optional(statements::SELECT_PUBLIC_SUBSCRIBER, (node.0, bare), rows::public_entry)
     }
 
     fn insert_public_subscription(
@@ -431,7 +431,7 @@ impl Transaction for Open<'_> {
     }
 
     fn public_subscriptions(&mut self, account: &str, place: Place<i64>, limit: u64) -> Result<Page<PublicEntry>> {
-        lists::subscriptions(self, account, place, limit)
+        lists::page(self, &lists::SUBSCRIPTIONS, account, place, limit)
     }
 
     fn public_subscription(&mut self, account: &str, service: &str, node_name: &str) -> Result<Option<PublicEntry>> {
