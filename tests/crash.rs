@@ -42,7 +42,7 @@ fn input(from: &str, to: &str, kind: &str, payload: &str) -> Input {
 
 /// Request `number`: two items in one publish, or the beginning or end of a subscription that is shown publicly.
 fn request(number: usize) -> Input {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         let item = |half: &str| format!("<item id='{half}{number}'><x xmlns='urn:x' n='{number}'/></item>");
         let publish = format!("<publish node='n'>{}{}</publish>", item("a"), item("b"));
         return input(
@@ -61,7 +61,7 @@ fn request(number: usize) -> Input {
 
 /// The node that a request is about, and whether it subscribes.
 fn followed(number: usize) -> (usize, bool) {
-    (number / 2 % FOLLOWED, number / 2 / FOLLOWED % 2 == 0)
+    (number / 2 % FOLLOWED, (number / 2 / FOLLOWED).is_multiple_of(2))
 }
 
 fn answer(outcome: &Outcome) -> Option<&str> {
@@ -220,7 +220,7 @@ fn check(database: &Path, all: &BTreeSet<usize>, last: &Said) {
         assert!(present.contains(&*format!("a{number}")), "item a{number} was acknowledged and is gone");
     }
     for id in &present {
-        let other = if id.starts_with('a') { format!("b{}", &id[1..]) } else { format!("a{}", &id[1..]) };
+        let other = id.strip_prefix('a').map_or_else(|| format!("a{}", &id[1..]), |rest| format!("b{rest}"));
         assert!(present.contains(&*other), "{id} is there without {other}");
     }
 
