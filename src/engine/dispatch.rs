@@ -124,8 +124,7 @@ fn answer(context: &mut Context<'_>, stanza: &Stanza<'_>) -> Handled<()> {
 
 fn message(context: &mut Context<'_>, stanza: &Stanza<'_>) -> Handled<()> {
     let Some((service, _)) = target(context, stanza) else {
-        pass(context);
-        return Ok(());
+        return message_to_client(context, stanza);
     };
     if stanza.r#type == "error" {
         return bounced(context, stanza, &service);
@@ -136,6 +135,19 @@ fn message(context: &mut Context<'_>, stanza: &Stanza<'_>) -> Handled<()> {
         }
     }
     pass(context);
+    Ok(())
+}
+
+/// A message to one client of an account: the client's own in any case, but the account may have to learn from it too.
+fn message_to_client(context: &mut Context<'_>, stanza: &Stanza<'_>) -> Handled<()> {
+    pass(context);
+    let Some(client) = stanza.to.as_ref().and_then(Jid::as_full).filter(|_| stanza.r#type != "error") else {
+        return Ok(());
+    };
+    let Some(service) = context.service_at(&client.to_bare()).filter(ServiceRef::is_account) else { return Ok(()) };
+    for extension in EXTENSIONS {
+        extension.on_client_message(context, stanza, &service, client)?;
+    }
     Ok(())
 }
 

@@ -18,7 +18,7 @@ mod requests;
 use crate::engine::context::{Context, Handled, ServiceRef};
 use crate::engine::event::Happened;
 use crate::engine::settings::Host;
-use crate::jid::Jid;
+use crate::jid::{FullJid, Jid};
 use crate::pubsub::store::Intent;
 use crate::stanza::{IqType, Stanza};
 use crate::xml::Element;
@@ -147,6 +147,17 @@ pub(crate) trait Extension: Sync {
     /// A message to a service or to a domain of accounts; true if it was taken.
     fn on_message(&self, _context: &mut Context<'_>, _stanza: &Stanza<'_>, _to: &ServiceRef) -> Handled<bool> {
         Ok(false)
+    }
+
+    /// A message to one client of the account, which gets it whatever is made of it here.
+    fn on_client_message(
+        &self,
+        _context: &mut Context<'_>,
+        _stanza: &Stanza<'_>,
+        _account: &ServiceRef,
+        _client: &FullJid,
+    ) -> Handled<()> {
+        Ok(())
     }
 
     /// Presence that a service was sent, or that its owner broadcasts.

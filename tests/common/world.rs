@@ -12,6 +12,7 @@ pub(crate) const SERVICE: &str = "pubsub.localhost";
 
 const BLOCKING: &str = "urn:xmpp:blocking";
 const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
+const EVENT: &str = "http://jabber.org/protocol/pubsub#event";
 const PING: &str = "urn:xmpp:ping";
 const ROSTER: &str = "jabber:iq:roster";
 const SUBSCRIPTION_TYPES: [&str; 4] = ["subscribe", "subscribed", "unsubscribe", "unsubscribed"];
@@ -408,6 +409,10 @@ impl World {
             return self.account_stanza(to, from, stanza);
         }
         if self.sessions.contains_key(to) {
+            // Events for one device are shown to the engine, whoever delivers them.
+            if stanza.name == "message" && stanza.child(EVENT, "event").is_some() {
+                self.feed(&Call::Stanza(stanza.write("")))?;
+            }
             self.deliver(to, stanza);
         } else if stanza.name == "message" && ["", "normal", "chat"].contains(&kind.as_str()) {
             return self.account_stanza(bare(to), from, stanza.with("to", bare(to)));

@@ -119,6 +119,20 @@ impl Extension for Pam {
         Ok(false)
     }
 
+    /// A service that knows the presence of the owner's devices tells them, not the account (XEP-0163, section 4.3.2).
+    fn on_client_message(
+        &self,
+        context: &mut Context<'_>,
+        stanza: &Stanza<'_>,
+        account: &ServiceRef,
+        _client: &FullJid,
+    ) -> Handled<()> {
+        match stanza.element.child("event", ns::PUBSUB_EVENT) {
+            Some(event) => follow(context, &account.jid, &stanza.from, event),
+            None => Ok(()),
+        }
+    }
+
     fn on_account_removed(&self, context: &mut Context<'_>, service: &ServiceRef) -> Handled<()> {
         let account = service.jid.as_str();
         for entry in context.store().pam_entries(account)? {
