@@ -10,13 +10,13 @@ end
 
 local jid = require "util.jid";
 local rostermanager = require "core.rostermanager";
-local st = require "util.stanza";
 
 local options = module:require "options";
 local facts = module:require "facts";
 local engine = module:require "engine";
 local import = module:require "import";
 local metrics = module:require "metrics";
+local presence = module:require "presence";
 local services = module:require "service";
 
 local xmlns_commands = "http://jabber.org/protocol/commands";
@@ -237,19 +237,6 @@ end
 
 -- Start and end
 
--- Presences that were sent before this module was there.
-local function feed_sessions()
-	for _, user in pairs(prosody.hosts[host].sessions or {}) do
-		for _, session in pairs(user.sessions) do
-			if session.presence then
-				local presence = st.clone(session.presence);
-				presence.attr.from, presence.attr.to = session.full_jid, nil;
-				submit("stanza", presence);
-			end
-		end
-	end
-end
-
 facts.import = import.import;
 
 local serving;
@@ -274,7 +261,7 @@ local function start()
 		error("wrong option: " .. err, 0);
 	end
 	announce();
-	feed_sessions();
+	presence.start();
 end
 
 local function stop()

@@ -80,6 +80,8 @@ impl Core {
 
     pub(crate) fn unserve(&mut self, domain: &str) {
         self.hosts.remove(domain);
+        // Nobody will tell when they end.
+        self.memory.presences.remove_domain(domain);
     }
 
     pub(crate) fn host(&self, domain: &str) -> Option<&Host> {

@@ -302,6 +302,16 @@ impl Presences {
         }
     }
 
+    /// Forgets every service of a domain.
+    pub(crate) fn remove_domain(&mut self, domain: &str) {
+        let of_domain = |service: &str| service.split_once('@').map_or(service, |(_, domain)| domain) == domain;
+        self.services.retain(|service, known| {
+            let kept = !of_domain(service);
+            self.total -= if kept { 0 } else { known.count };
+            kept
+        });
+    }
+
     /// What was done is stored: there is no way back.
     pub(crate) fn commit(&mut self) {
         self.undo.clear();
@@ -341,6 +351,22 @@ mod tests {
         let list = features.to_list();
         assert_eq!(Features::read(list.iter().map(String::as_str)), features);
         assert!(features.wants("a") && !features.wants("b") && features.pam);
+    }
+
+    #[test]
+    fn a_domain_is_forgotten() {
+        let mut presences = Presences::default();
+        let jid = FullJid::parse("juliet@b.example/balcony").expect("valid");
+        let resource = Resource { caps: Caps::None, show: 0, sent: Arc::default() };
+        for service in ["romeo@a.example", "a.example", "romeo@b.a.example", "a.example@b.example"] {
+            presences.put(&service.into(), &jid, Some(resource.clone()));
+        }
+        presences.commit();
+        presences.remove_domain("a.example");
+        let mut left = presences.services_of(&jid);
+        left.sort_unstable();
+        assert_eq!(left, ["a.example@b.example", "romeo@b.a.example"].map(Arc::from));
+        assert_eq!(presences.total(), 2);
     }
 
     #[test]

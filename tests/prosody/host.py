@@ -6,6 +6,7 @@
 One line per check; exit status 0 if all hold.
 """
 
+import base64
 import hashlib
 import os
 import pathlib
@@ -14,10 +15,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 
 from client import Client, ET, HERE, Server, time
-from dependants import ATOM, PUBSUB, event_about, good, items, publish, shell
+from dependants import ATOM, EVENT, PUBSUB, event_about, good, interested, items, publish, shell
 
 CHECKS = []
 ENTRY = f"<entry xmlns='{ATOM}'><title>%s</title></entry>"
@@ -211,6 +213,79 @@ def a_large_fan_out_lets_others_in_between(arguments):
         return f"{count} notifications, slowest ping between them {slowest * 1000:.0f} ms"
 
 
+class Elsewhere(threading.Thread):
+    """A contact at another server: answers presence probes and the query about what she wants; remembers who sent events."""
+
+    def __init__(self, server, jid, wanted):
+        super().__init__(daemon=True)
+        self.jid, self.probes, self.events = jid, [], []
+        self.features = sorted(["http://jabber.org/protocol/disco#info", wanted + "+notify"])
+        text = "client/pc//far<" + "".join(f + "<" for f in self.features)
+        self.ver = base64.b64encode(hashlib.sha1(text.encode()).digest()).decode()
+        self.stream = component(server, jid.split("/")[0].split("@")[1], "s")
+        self.parser = ET.XMLPullParser(["start", "end"])
+        self.parser.feed("<stream xmlns='jabber:component:accept'>")
+        self.start()
+
+    def say(self, name, to, attributes, content):
+        self.stream.sendall(f"<{name} from='{self.jid}' to='{to}' {attributes}>{content}</{name}>".encode())
+
+    def hear(self, stanza):
+        name, sender = stanza.tag.rpartition("}")[2], stanza.get("from")
+        if name == "presence" and stanza.get("type") == "probe":
+            self.probes.append(sender)
+            self.say("presence", sender, "", f"<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:far' ver='{self.ver}'/>")
+        elif name == "iq" and stanza.get("type") == "get":
+            self.say("iq", sender, f"type='result' id='{stanza.get('id')}'",
+                     "<query xmlns='http://jabber.org/protocol/disco#info'><identity category='client' type='pc' name='far'/>"
+                     + "".join(f"<feature var='{f}'/>" for f in self.features) + "</query>")
+        elif name == "message":
+            self.events += [item.get("id") for item in stanza.iter(f"{{{EVENT}}}item")]
+
+    def run(self):
+        depth = 0
+        try:
+            self.stream.settimeout(None)
+            while True:
+                self.parser.feed(receive(self.stream))
+                for kind, element in self.parser.read_events():
+                    depth += 1 if kind == "start" else -1
+                    if kind == "end" and depth == 1:
+                        self.hear(element)
+        except (AssertionError, OSError):
+            pass
+
+
+@check
+def contacts_are_known_after_a_reload(arguments):
+    with Server("--contacts", "romeo@localhost,juliet@localhost", "--roster", "romeo@localhost=juliet@far.example:both",
+                "--roster", "romeo@localhost=stranger@far.example:none", "--external", "far.example=s", *arguments) as server:
+        far = Elsewhere(server, "juliet@far.example/attic", "n")
+        romeo = Client(server, "romeo@localhost", resource="phone")
+        romeo.send("<presence/>")
+        juliet = Client(server, "juliet@localhost")
+        interested(juliet, "n")
+        wait_for(lambda: far.probes, "Prosody itself asks")
+
+        def heard(item):
+            # The capabilities of the contact elsewhere are asked for once she is known.
+            good(romeo.iq("set", publish("n", item, ENTRY % item)))
+            return juliet.message(lambda e: event_about("n")(e) and e.find(f".//{{{EVENT}}}item[@id='{item}']") is not None, 2) \
+                is not None and wait_for(lambda: item in far.events, f"{item} did not go elsewhere: {far.events}", 3)
+        time.sleep(0.5)
+        assert heard("at login"), "not even before"
+        module(server, "reload", "localhost")
+        time.sleep(0.5)
+        assert heard("after a reload"), "the contact was forgotten"
+        for action in ("unload", "load"):
+            for host in ("localhost", "pubsub.localhost"):
+                module(server, action, host)
+        time.sleep(0.5)
+        assert heard("after a new start"), "the contact was forgotten"
+        assert far.probes == ["romeo@localhost/phone", "romeo@localhost", "romeo@localhost"], far.probes
+        assert "\terror\t" not in server.log(), [line for line in server.log().splitlines() if "\terror\t" in line]
+
+
 @check
 def what_is_not_ours_goes_on(arguments):
     with Server(*arguments) as server:
@@ -261,7 +336,8 @@ def figures_reach_prosodys_statistics(arguments):
 
 def main(arguments):
     failed = 0
-    for one in CHECKS:
+    only = os.environ.get("PAM_PPS_ONLY", "")
+    for one in [c for c in CHECKS if only in c.__name__]:
         try:
             note = one(arguments)
             print(f"ok      {one.__name__}" + (f" ({note})" if note else ""), flush=True)
