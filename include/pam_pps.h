@@ -238,7 +238,7 @@ typedef struct pam_pps_outcome pam_pps_outcome;
 // A text that is owned by whoever got it.
 typedef struct pam_pps_text pam_pps_text;
 
-// Given the outcome of a submitted input, which it owns and has to free, on the engine's worker thread. It must not call
+// Given the outcome of a submitted input, which it owns and has to free, on a thread of the engine's. It must not call
 // `pam_pps_engine_free`.
 typedef void (*pam_pps_completion_function)(void *user, pam_pps_outcome *outcome);
 
@@ -293,7 +293,7 @@ pam_pps_result pam_pps_engine_features(const pam_pps_engine *engine,
                                        uint32_t place,
                                        pam_pps_text **out);
 
-// Closes an engine: what was submitted is finished and handed to its completions, the worker ends, the store is closed.
+// Closes an engine: what was submitted is finished and handed to its completions, its threads end, the store is closed.
 // NULL is fine.
 //
 // Threads: no other call may be under way.
@@ -347,8 +347,10 @@ pam_pps_result pam_pps_engine_serve(pam_pps_engine *engine,
 // Memory: `out` is given a text to be freed by `pam_pps_text_free`.
 pam_pps_result pam_pps_engine_statistics(const pam_pps_engine *engine, pam_pps_text **out);
 
-// Queues one input. Many of them are committed at once; `done` is given the outcome after the commit, on the engine's worker
-// thread. Inputs of one service are handled in the order in which they were submitted.
+// Queues one input. Many of them are committed at once; `done` is given the outcome after the commit, on a thread of the
+// engine's. Inputs of one service are handled in the order in which they were submitted. A request that only reads sees
+// everything that was submitted before it to or by the same addresses, and maybe more: it may be answered by a thread of its
+// own (option `readers`), so that completions may be called by several threads at the same time.
 //
 // If the outcome has needs, take the input out of it (`pam_pps_outcome_take_input`), add the facts, and submit it again:
 // what came after it for the same service waits until then. Freeing that input gives it up, and the others go on.

@@ -81,6 +81,13 @@ pub const OPTIONS: &[OptionInfo] = &[
     ),
     option("max_queue", "100000", Shape::Number(16, 1 << 24), false, "inputs waiting for the worker"),
     option("group_commit", "512", Shape::Number(1, 65_536), false, "inputs in one transaction at most"),
+    option(
+        "readers",
+        "2",
+        Shape::Number(0, 64),
+        false,
+        "threads that answer submitted requests which only read, beside the one that writes",
+    ),
     option("caps_kept", "10000", Shape::Number(16, 1 << 24), false, "capability hashes remembered"),
     option(
         "request_timeout",

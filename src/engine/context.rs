@@ -31,6 +31,8 @@ pub(crate) enum Stop {
     Need,
     /// The store failed.
     Failed(Error),
+    /// A reader cannot do this: it is for the writer.
+    Writer,
 }
 
 /// What a step of the handling returns.
@@ -115,6 +117,8 @@ pub(crate) struct Memory {
     pub(crate) settings: Settings,
     /// Makes identifiers that cannot be guessed from what they stand for.
     pub(crate) secret: String,
+    /// Whether this is a reader's: presence is not known there, and nothing is written.
+    pub(crate) reads_only: bool,
 }
 
 /// See the module.

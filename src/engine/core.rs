@@ -10,6 +10,7 @@ use super::dispatch;
 use super::ids::Ids;
 use super::input::{Input, InputKind};
 use super::presence::Presences;
+use super::reader::Reader;
 use super::settings::{Host, Hosts, Settings};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -19,7 +20,7 @@ use crate::time::Timestamp;
 pub(crate) struct Core {
     store: Box<dyn Store>,
     memory: Memory,
-    hosts: Hosts,
+    hosts: Arc<Hosts>,
     counts: Counts,
 }
 
@@ -32,13 +33,24 @@ struct Counts {
 }
 
 /// How one attempt at an input ended.
-enum Attempt {
+pub(super) enum Attempt {
     Done(Vec<Decision>),
     /// It ended early, and nothing was written.
     Ended(Stop, Vec<Decision>),
     /// It ended early after something was written: the transaction cannot be kept.
     Spoilt(Stop),
 }
+
+/// What came of a group in one transaction.
+enum Tried {
+    /// Each input has its outcome.
+    Answered,
+    /// The transaction was not kept: nothing has changed in the store, but [`Core::rollback`] is due.
+    Undone,
+}
+
+/// The writer keeps so many parts of the cache's bytes, each reader one.
+const READER_PART: u64 = 4;
 
 /// One input of a group, and what came of it.
 pub(crate) struct Job<'i> {
@@ -61,27 +73,43 @@ impl Core {
             }
         };
         transaction.commit()?;
-        let memory = Memory {
-            cache: Cache::new(usize::try_from(config.number("cache_size")).unwrap_or(usize::MAX)),
-            presences: Presences::default(),
-            ids,
-            features: HashMap::new(),
-            next_wake: None,
-            planned: false,
-            settings: Settings::read(config),
-            secret,
-        };
-        Ok(Self { store, memory, hosts: Hosts::new(), counts: Counts::default() })
+        let memory = memory(config.number("cache_size"), ids, Settings::read(config), secret);
+        Ok(Self { store, memory, hosts: Arc::default(), counts: Counts::default() })
     }
 
-    pub(crate) fn serve(&mut self, host: Host) {
-        self.hosts.insert(host.domain.clone(), Arc::new(host));
+    /// As many readers as are wanted and the store can have. They take their part of the cache's bytes.
+    pub(crate) fn readers(&mut self, config: &Config) -> Result<Vec<Reader>> {
+        let wanted = config.number("readers");
+        let bytes = config.number("cache_size");
+        let part = bytes / (READER_PART + wanted);
+        let mut readers = Vec::new();
+        for _ in 0..wanted {
+            let Some(store) = self.store.reader()? else { break };
+            let (settings, secret) = (self.memory.settings.clone(), self.memory.secret.clone());
+            let memory = Memory {
+                reads_only: true,
+                // What is due is the writer's business.
+                planned: true,
+                // Nothing that reads makes an identifier.
+                ..memory(part, Ids::new([0; 32]), settings, secret)
+            };
+            readers.push(Reader::new(store, memory));
+        }
+        let own = bytes - part * readers.len() as u64;
+        self.memory.cache = Cache::new(usize::try_from(own).unwrap_or(usize::MAX));
+        Ok(readers)
     }
 
-    pub(crate) fn unserve(&mut self, domain: &str) {
-        self.hosts.remove(domain);
+    pub(crate) fn serve(&mut self, host: Host) -> Arc<Hosts> {
+        Arc::make_mut(&mut self.hosts).insert(host.domain.clone(), Arc::new(host));
+        self.hosts.clone()
+    }
+
+    pub(crate) fn unserve(&mut self, domain: &str) -> Arc<Hosts> {
+        Arc::make_mut(&mut self.hosts).remove(domain);
         // Nobody will tell when they end.
         self.memory.presences.remove_domain(domain);
+        self.hosts.clone()
     }
 
     pub(crate) fn host(&self, domain: &str) -> Option<&Host> {
@@ -91,7 +119,7 @@ impl Core {
     /// Handles one input in a transaction of its own.
     pub(crate) fn run_alone(&mut self, now: Timestamp, input: &Input) -> Result<Outcome> {
         let mut jobs = [Job { now, input, outcome: None }];
-        if !self.try_group(&mut jobs, |_| "") {
+        if let Tried::Undone = self.try_group(&mut jobs, |_| "") {
             self.rollback();
             let [job] = &mut jobs;
             job.outcome = Some(self.run_once(now, input));
@@ -103,7 +131,7 @@ impl Core {
     /// Handles a group in one transaction; where that cannot be kept, each in one of its own. Inputs whose `lane` (by
     /// place in the group) is that of an earlier one that needs facts are left for later.
     pub(crate) fn run_group<'l>(&mut self, jobs: &mut [Job<'_>], lane: impl Fn(usize) -> &'l str) {
-        if self.try_group(jobs, &lane) {
+        if let Tried::Answered = self.try_group(jobs, &lane) {
             return;
         }
         self.rollback();
@@ -129,10 +157,18 @@ impl Core {
         self.counts.rollbacks += 1;
     }
 
-    /// False if the transaction was not kept; then nothing has changed in the store, but [`Core::rollback`] is due.
-    fn try_group<'l>(&mut self, jobs: &mut [Job<'_>], lane: impl Fn(usize) -> &'l str) -> bool {
+    fn try_group<'l>(&mut self, jobs: &mut [Job<'_>], lane: impl Fn(usize) -> &'l str) -> Tried {
         let Self { store, memory, hosts, counts } = self;
-        let Ok(mut transaction) = store.begin() else { return false };
+        let mut transaction = match store.begin() {
+            Ok(transaction) => transaction,
+            // Waiting for whoever has locked the file again, once for each input, would only make it worse.
+            Err(error) => {
+                for job in jobs {
+                    job.outcome = Some(ended(job.input, &Stop::Failed(error.clone()), memory));
+                }
+                return Tried::Answered;
+            }
+        };
         let mut blocked: HashSet<&str> = HashSet::new();
         for (place, job) in jobs.iter_mut().enumerate() {
             if !blocked.is_empty() && blocked.contains(lane(place)) {
@@ -147,15 +183,15 @@ impl Core {
                 }
                 // A store that fails once may fail in the middle of the others too.
                 Attempt::Ended(Stop::Failed(error), _) if error.kind() == crate::error::ErrorKind::Store => {
-                    return false;
+                    return Tried::Undone;
                 }
                 Attempt::Ended(stop, _) => ended(input, &stop, memory),
-                Attempt::Spoilt(_) => return false,
+                Attempt::Spoilt(_) => return Tried::Undone,
             };
             job.outcome = Some(outcome);
         }
         if flush(transaction.as_mut(), &mut memory.cache).and_then(|()| transaction.commit()).is_err() {
-            return false;
+            return Tried::Undone;
         }
         memory.presences.commit();
         memory.cache.shrink();
@@ -163,7 +199,7 @@ impl Core {
         counts.inputs += jobs.len() as i64;
         let outcomes = jobs.iter().filter_map(|job| job.outcome.as_ref()?.as_ref().ok());
         counts.notifications += outcomes.map(notifications).sum::<i64>();
-        true
+        Tried::Answered
     }
 
     /// One input whose failure is its own: rolled back, and answered with the error.
@@ -234,7 +270,21 @@ impl Core {
     }
 }
 
-fn attempt(
+fn memory(cache_bytes: u64, ids: Ids, settings: Settings, secret: String) -> Memory {
+    Memory {
+        cache: Cache::new(usize::try_from(cache_bytes).unwrap_or(usize::MAX)),
+        presences: Presences::default(),
+        ids,
+        features: HashMap::new(),
+        next_wake: None,
+        planned: false,
+        settings,
+        secret,
+        reads_only: false,
+    }
+}
+
+pub(super) fn attempt(
     now: Timestamp,
     input: &Input,
     transaction: &mut (dyn Transaction + '_),
@@ -261,7 +311,7 @@ fn attempt(
 }
 
 /// The answer to an input that was refused or failed, or the error for the caller if nobody can be answered.
-fn ended(input: &Input, stop: &Stop, memory: &Memory) -> Result<Outcome> {
+pub(super) fn ended(input: &Input, stop: &Stop, memory: &Memory) -> Result<Outcome> {
     if let Some(stanza) = dispatch::failure_answer(input, stop, &memory.settings.limits) {
         return Ok(Outcome { decisions: vec![Decision::Route { stanza }], input: None });
     }

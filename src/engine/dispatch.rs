@@ -38,6 +38,9 @@ fn run_stanza(context: &mut Context<'_>, xml: &str) -> Handled<()> {
     let limits = context.memory.settings.limits;
     let document = Document::parse(xml, &limits)?;
     let stanza = Stanza::read(document.root())?;
+    if context.memory.reads_only && (stanza.kind != stanza::Kind::Iq || stanza.r#type != "get") {
+        return Err(Stop::Writer);
+    }
     match stanza.kind {
         stanza::Kind::Iq => iq(context, &stanza),
         stanza::Kind::Message => message(context, &stanza),
@@ -93,6 +96,7 @@ fn route(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
     let (name, ns) = (request.element.name(), request.element.ns());
     let mut routes = EXTENSIONS.iter().flat_map(|extension| extension.routes());
     match routes.find(|route| route.name == name && route.ns == ns) {
+        Some(route) if context.memory.reads_only && !route.reads => Err(Stop::Writer),
         Some(route) => (route.handler)(context, request),
         None => Ok(Reply::Pass),
     }
@@ -323,7 +327,7 @@ pub(crate) fn failure_answer(input: &Input, stop: &Stop, limits: &crate::xml::Li
             }
             _ => StanzaError::new(Condition::InternalServerError).of_type(ErrorType::Wait),
         },
-        Stop::Need => return None,
+        Stop::Need | Stop::Writer => return None,
     };
     let document = Document::parse(xml, limits).ok()?;
     let root = document.root();
@@ -343,6 +347,6 @@ pub(crate) fn failure_text(stop: &Stop) -> Option<Error> {
         Stop::Refused(error) => {
             Some(Error::new(ErrorKind::InvalidArgument, format!("refused: {}", error.condition().as_str())))
         }
-        Stop::Need => None,
+        Stop::Need | Stop::Writer => None,
     }
 }

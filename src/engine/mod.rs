@@ -13,10 +13,12 @@ pub(crate) mod event;
 pub(crate) mod ids;
 mod import;
 mod input;
+mod lane;
 mod nodes;
 pub(crate) mod notify;
 pub(crate) mod presence;
 mod queue;
+mod reader;
 pub(crate) mod settings;
 pub(crate) mod subscriptions;
 
@@ -24,7 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 
 pub use decision::{Decision, Event, Need, Outcome};
@@ -65,6 +67,8 @@ pub struct Engine {
 /// What the engine and its worker share.
 pub(crate) struct Shared {
     core: Mutex<Core>,
+    /// Those of the core, for the readers.
+    hosts: RwLock<Arc<settings::Hosts>>,
     queue: Queue,
     /// Set after a panic: what is in memory may not be whole.
     unusable: AtomicBool,
@@ -104,11 +108,12 @@ impl Engine {
             }
             text => Sha256::digest(text).into(),
         };
-        let core = Core::new(store, config, seed)?;
+        let mut core = Core::new(store, config, seed)?;
+        let readers = core.readers(config)?;
         let group = config.number("group_commit") as usize;
-        let queue = Queue::new(group, config.number("max_queue") as usize, on_thread_start);
+        let queue = Queue::new(group, config.number("max_queue") as usize, readers, on_thread_start);
         let unusable = AtomicBool::new(false);
-        Ok(Self { shared: Arc::new(Shared { core: Mutex::new(core), queue, unusable }) })
+        Ok(Self { shared: Arc::new(Shared { core: Mutex::new(core), hosts: RwLock::default(), queue, unusable }) })
     }
 
     /// Takes over a host with accounts, or a pubsub component.
@@ -116,14 +121,16 @@ impl Engine {
         self.shared.check()?;
         let domain = crate::jid::BareJid::parse(domain)?;
         let host = settings::Host::read(domain.as_str(), kind, options)?;
-        self.shared.core.lock().serve(host);
+        let hosts = self.shared.core.lock().serve(host);
+        *self.shared.hosts.write() = hosts;
         Ok(())
     }
 
     /// Gives a host or component back; its data stays.
     pub fn unserve(&self, domain: &str) -> Result<()> {
         self.shared.check()?;
-        self.shared.core.lock().unserve(domain);
+        let hosts = self.shared.core.lock().unserve(domain);
+        *self.shared.hosts.write() = hosts;
         Ok(())
     }
 
@@ -150,7 +157,8 @@ impl Engine {
 
     /// Queues one input; the worker hands the outcome to `done`, on its own thread, after the commit.
     ///
-    /// Inputs of one service are handled in the order in which they were submitted. If facts are needed, the outcome holds
+    /// Inputs of one service are handled in the order in which they were submitted. A request that only reads sees all that
+    /// was submitted before it for its service, and maybe more: it may be answered beside the worker. If facts are needed, the outcome holds
     /// the input: submit it again with them; what came after it for the same service waits until then.
     pub fn submit(&self, now: Timestamp, input: Input, done: Completion) -> Result<()> {
         self.shared.check()?;
@@ -161,7 +169,9 @@ impl Engine {
     pub fn statistics(&self) -> Result<Vec<(String, i64)>> {
         self.shared.check()?;
         let waiting = self.shared.queue.len();
+        let reads = self.shared.queue.reads();
         let mut figures = self.shared.core.lock().statistics()?;
+        figures.push(("reads_total".to_owned(), reads));
         figures.push(("queue_length".to_owned(), i64::try_from(waiting).unwrap_or(i64::MAX)));
         Ok(figures)
     }
@@ -174,7 +184,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.shared.queue.close();
+        self.shared.queue.close(&self.shared);
     }
 }
 

@@ -1,12 +1,12 @@
-//! The queue of submitted inputs and the worker that commits them in groups.
+//! The queue of submitted inputs, the worker that commits them in groups, and the threads that answer what only reads.
 //!
-//! Inputs of one service form a lane: when one of them needs facts, those behind it wait until it was submitted again.
-//! Lanes are looked at only while one of them waits, so that the usual input costs nothing for it.
+//! Inputs of one service form a lane ([`super::lane`]): when one of them needs facts, those behind it wait until it was
+//! submitted again. Lanes are looked at only while one of them waits, so that the usual input costs nothing for it.
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
@@ -16,9 +16,11 @@ use super::Shared;
 use super::core::Job;
 use super::decision::{Decision, Outcome};
 use super::input::{Input, InputKind};
+use super::lane::{Touched, Unfinished, lane};
+use super::reader::Reader;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Timestamp;
-use crate::xml::{Document, Limits};
+use crate::xml::Limits;
 
 /// What is given the outcome of a submitted input, on the worker's thread.
 pub type Completion = Box<dyn FnOnce(Outcome) + Send>;
@@ -27,11 +29,16 @@ struct Entry {
     now: Timestamp,
     input: Input,
     done: Completion,
+    /// What it may change, counted until it is finished; none if it came again with facts, or there are no readers.
+    touched: Option<Touched>,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Entry>,
+    /// For the readers.
+    reads: VecDeque<Entry>,
+    unfinished: Unfinished,
     /// Lanes whose first input needs facts: its ticket, and what came after it.
     parked: HashMap<String, (u64, VecDeque<Entry>)>,
     tickets: u64,
@@ -43,10 +50,22 @@ struct State {
 pub(super) struct Queue {
     state: Mutex<State>,
     more: Condvar,
-    worker: Mutex<Option<JoinHandle<()>>>,
+    more_reads: Condvar,
+    threads: Mutex<Threads>,
+    has_readers: bool,
+    reads: AtomicI64,
     group: usize,
     capacity: usize,
     on_thread_start: fn(),
+}
+
+/// Started when they are first wanted.
+#[derive(Default)]
+struct Threads {
+    worker: Option<JoinHandle<()>>,
+    readers: Vec<JoinHandle<()>>,
+    /// Those that have no thread yet.
+    idle: Vec<Reader>,
 }
 
 /// The right to go on with a lane. Dropping the input that holds it lets the lane go on without it.
@@ -56,6 +75,7 @@ pub(super) struct Ticket(#[expect(dead_code, reason = "its drop is what counts")
 struct Hold {
     number: u64,
     lane: String,
+    touched: Option<Touched>,
     shared: Weak<Shared>,
 }
 
@@ -68,17 +88,20 @@ impl std::fmt::Debug for Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.queue.unpark(&self.lane, self.number);
+            shared.queue.unpark(&self.lane, self.number, self.touched);
         }
     }
 }
 
 impl Queue {
-    pub(super) fn new(group: usize, capacity: usize, on_thread_start: fn()) -> Self {
+    pub(super) fn new(group: usize, capacity: usize, readers: Vec<Reader>, on_thread_start: fn()) -> Self {
         Self {
             state: Mutex::default(),
             more: Condvar::new(),
-            worker: Mutex::new(None),
+            more_reads: Condvar::new(),
+            has_readers: !readers.is_empty(),
+            threads: Mutex::new(Threads { idle: readers, ..Threads::default() }),
+            reads: AtomicI64::new(0),
             group,
             capacity,
             on_thread_start,
@@ -87,66 +110,107 @@ impl Queue {
 
     pub(super) fn len(&self) -> usize {
         let state = self.state.lock();
-        state.waiting.len() + state.parked.values().map(|(_, entries)| entries.len()).sum::<usize>()
+        state.waiting.len() + state.reads.len() + state.parked.values().map(|(_, entries)| entries.len()).sum::<usize>()
+    }
+
+    /// Requests that readers have answered.
+    pub(super) fn reads(&self) -> i64 {
+        self.reads.load(Ordering::Relaxed)
     }
 
     pub(super) fn push(&self, shared: &Arc<Shared>, now: Timestamp, input: Input, done: Completion) -> Result<()> {
-        let entry = Entry { now, input, done };
+        let mut entry = Entry { now, input, done, touched: None };
         let size = size(&entry.input);
         let mut state = self.state.lock();
         if state.closed {
             return Err(Error::new(ErrorKind::Closed, "the engine is shutting down"));
         }
-        if entry.input.ticket.is_some() {
-            state.waiting.push_front(entry);
-        } else if state.waiting.len() >= self.capacity || state.bytes > MAX_BYTES {
+        let again = entry.input.ticket.is_some();
+        if !again && (state.waiting.len() + state.reads.len() >= self.capacity || state.bytes > MAX_BYTES) {
             return Err(Error::new(ErrorKind::Busy, "too many inputs are waiting"));
-        } else {
-            state.waiting.push_back(entry);
+        }
+        let mut reads = false;
+        if self.has_readers {
+            let (touched, get) = state.unfinished.touched(&entry.input);
+            // What comes again has its lane for itself.
+            reads = get && (again || state.unfinished.may_read(touched));
+            if !get && !again {
+                state.unfinished.begin(touched);
+                entry.touched = Some(touched);
+            }
         }
         state.bytes += size;
+        if reads {
+            state.reads.push_back(entry);
+        } else {
+            state.enqueue(entry);
+        }
         drop(state);
-        self.more.notify_one();
-        let mut worker = self.worker.lock();
-        if worker.is_none() {
-            *worker = Some(self.start(shared)?);
+        let mut threads = self.threads.lock();
+        if reads {
+            self.more_reads.notify_one();
+            while let Some(mut reader) = threads.idle.pop() {
+                let thread = self.start(shared, move |shared| read(shared, &mut reader))?;
+                threads.readers.push(thread);
+            }
+        } else {
+            self.more.notify_one();
+            if threads.worker.is_none() {
+                threads.worker = Some(self.start(shared, work)?);
+            }
         }
         Ok(())
     }
 
-    fn start(&self, shared: &Arc<Shared>) -> Result<JoinHandle<()>> {
-        // The worker ends when the engine, on being dropped, closes the queue.
+    /// Starts a thread that works until there is nothing more to come.
+    fn start(
+        &self,
+        shared: &Arc<Shared>,
+        mut work: impl FnMut(&Arc<Shared>) -> bool + Send + 'static,
+    ) -> Result<JoinHandle<()>> {
+        // It ends when the engine, on being dropped, closes the queue.
         let shared = Arc::clone(shared);
         let on_thread_start = self.on_thread_start;
-        let worker = move || {
+        let thread = move || {
             on_thread_start();
             while work(&shared) {}
         };
-        let started = std::thread::Builder::new().name("pam_pps".to_owned()).spawn(worker);
+        let started = std::thread::Builder::new().name("pam_pps".to_owned()).spawn(thread);
         started.map_err(|error| Error::new(ErrorKind::Unusable, format!("no thread could be started: {error}")))
     }
 
-    /// Finishes what is queued and ends the worker.
-    pub(super) fn close(&self) {
+    /// Finishes what is queued and ends the threads.
+    pub(super) fn close(&self, shared: &Arc<Shared>) {
         {
             let mut state = self.state.lock();
             state.closed = true;
-            for (_, (_, entries)) in std::mem::take(&mut state.parked) {
-                state.waiting.extend(entries);
-            }
+            state.free_lanes();
         }
         self.more.notify_all();
-        let worker = self.worker.lock().take();
-        if let Some(worker) = worker {
-            // A completion may hold the last reference to the engine: the worker cannot wait for itself.
-            if worker.thread().id() != std::thread::current().id() {
-                let _ = worker.join();
-            }
+        self.more_reads.notify_all();
+        // The readers first: they may hand something to the worker.
+        let readers = std::mem::take(&mut self.threads.lock().readers);
+        let own = std::thread::current().id();
+        // A completion may hold the last reference to the engine: a thread cannot wait for itself.
+        for thread in readers.into_iter().filter(|thread| thread.thread().id() != own) {
+            let _ = thread.join();
         }
+        let worker = self.threads.lock().worker.take();
+        if let Some(worker) = worker {
+            if worker.thread().id() == own {
+                return;
+            }
+            let _ = worker.join();
+        }
+        // What a reader has handed over when the worker had gone already.
+        while work(shared) {}
     }
 
-    fn unpark(&self, lane: &str, number: u64) {
+    fn unpark(&self, lane: &str, number: u64, touched: Option<Touched>) {
         let mut state = self.state.lock();
+        if let Some(touched) = touched {
+            state.unfinished.end(touched);
+        }
         if state.parked.get(lane).is_some_and(|(ticket, _)| *ticket == number) {
             if let Some((_, entries)) = state.parked.remove(lane) {
                 for entry in entries.into_iter().rev() {
@@ -181,8 +245,7 @@ impl Queue {
             }
             if state.closed {
                 // What waits behind an input whose facts nobody can bring any more goes on without it.
-                let parked = std::mem::take(&mut state.parked);
-                state.waiting.extend(parked.into_values().flat_map(|(_, entries)| entries));
+                state.free_lanes();
                 if state.waiting.is_empty() {
                     return None;
                 }
@@ -191,7 +254,44 @@ impl Queue {
             self.more.wait(&mut state);
         }
     }
+
+    /// What the next reader answers; none when the queue is closed and empty.
+    fn next_reads(&self) -> Option<Vec<Entry>> {
+        let mut state = self.state.lock();
+        loop {
+            if !state.reads.is_empty() {
+                let count = state.reads.len().min(MAX_READS);
+                let group: Vec<Entry> = state.reads.drain(..count).collect();
+                let taken: usize = group.iter().map(|entry| size(&entry.input)).sum();
+                state.bytes = state.bytes.saturating_sub(taken);
+                return Some(group);
+            }
+            if state.closed {
+                return None;
+            }
+            self.more_reads.wait(&mut state);
+        }
+    }
 }
+
+impl State {
+    /// What was submitted again goes first: its lane waits for it.
+    fn enqueue(&mut self, entry: Entry) {
+        if entry.input.ticket.is_some() {
+            self.waiting.push_front(entry);
+        } else {
+            self.waiting.push_back(entry);
+        }
+    }
+
+    fn free_lanes(&mut self) {
+        let parked = std::mem::take(&mut self.parked);
+        self.waiting.extend(parked.into_values().flat_map(|(_, entries)| entries));
+    }
+}
+
+/// Requests that are answered from one state of the store: few, so that the other readers have something to do.
+const MAX_READS: usize = 16;
 
 /// Bytes that may wait; more are refused until some have been handled.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
@@ -200,24 +300,6 @@ fn size(input: &Input) -> usize {
     match &input.kind {
         InputKind::Stanza(text) | InputKind::Import(text) | InputKind::Command(text) => text.len(),
         _ => 0,
-    }
-}
-
-/// The service that an input is for: inputs of one lane are handled in order.
-fn lane(input: &Input) -> String {
-    match &input.kind {
-        InputKind::Stanza(xml) => Document::parse(xml, &Limits::default()).map_or_else(
-            |_| String::new(),
-            |document| {
-                let root = document.root();
-                let address = root.attr("to").or_else(|| root.attr("from")).unwrap_or("");
-                address.split_once('/').map_or(address, |(bare, _)| bare).to_owned()
-            },
-        ),
-        InputKind::RosterChanged { owner, .. } => owner.clone(),
-        InputKind::AccountRemoved(jid) => jid.clone(),
-        InputKind::SessionEnded(jid) => jid.split_once('/').map_or(jid.as_str(), |(bare, _)| bare).to_owned(),
-        InputKind::Tick | InputKind::Import(_) | InputKind::Command(_) => String::new(),
     }
 }
 
@@ -236,23 +318,82 @@ fn work(shared: &Arc<Shared>) -> bool {
     let outcomes: Vec<_> = jobs.into_iter().map(|job| job.outcome).collect();
     let mut finished = Vec::with_capacity(group.len());
     let mut deferred = Vec::new();
+    let mut over = Vec::new();
     for (mut entry, outcome) in group.into_iter().zip(outcomes) {
         let outcome = match outcome {
             _ if !ran => failed(&entry.input),
             Some(Ok(outcome)) if outcome.needs_facts() => park(shared, &mut entry, outcome),
             Some(Ok(outcome)) => outcome,
-            Some(Err(error)) => {
-                log::warn!("an input could not be handled: {error}");
-                Outcome::default()
-            }
+            Some(Err(error)) => unhandled(&error),
             None => {
                 deferred.push(entry);
                 continue;
             }
         };
+        over.extend(entry.touched);
         finished.push((entry.done, outcome, entry.input));
     }
-    defer(shared, deferred);
+    defer(shared, deferred, &over);
+    complete(finished);
+    true
+}
+
+/// Answers a group of requests that only read; false when there is nothing more to come.
+fn read(shared: &Arc<Shared>, reader: &mut Reader) -> bool {
+    let Some(group) = shared.queue.next_reads() else { return false };
+    let hosts = Arc::clone(&shared.hosts.read());
+    let inputs = group.iter().map(|entry| (entry.now, &entry.input));
+    let ran = shared.check().ok().and_then(|()| catch_unwind(AssertUnwindSafe(|| reader.read(inputs, &hosts))).ok());
+    if ran.is_none() {
+        shared.unusable.store(true, Ordering::Release);
+    }
+    let outcomes = ran.unwrap_or_else(|| group.iter().map(|entry| Some(Ok(failed(&entry.input)))).collect());
+    let mut finished = Vec::with_capacity(group.len());
+    for (mut entry, outcome) in group.into_iter().zip(outcomes) {
+        let outcome = match outcome {
+            Some(Ok(outcome)) if outcome.needs_facts() => park(shared, &mut entry, outcome),
+            Some(Ok(outcome)) => outcome,
+            Some(Err(error)) => unhandled(&error),
+            None => {
+                hand_over(shared, entry);
+                continue;
+            }
+        };
+        finished.push((entry.done, outcome, entry.input));
+    }
+    shared.queue.reads.fetch_add(i64::try_from(finished.len()).unwrap_or(0), Ordering::Relaxed);
+    complete(finished);
+    true
+}
+
+/// What no reader can do is the worker's.
+fn hand_over(shared: &Arc<Shared>, mut entry: Entry) {
+    let mut state = shared.queue.state.lock();
+    state.bytes += size(&entry.input);
+    if entry.input.ticket.is_none() {
+        let (touched, _) = state.unfinished.touched(&entry.input);
+        state.unfinished.begin(touched);
+        entry.touched = Some(touched);
+    }
+    state.enqueue(entry);
+    drop(state);
+    let mut threads = shared.queue.threads.lock();
+    if threads.worker.is_none() {
+        match shared.queue.start(shared, work) {
+            Ok(worker) => threads.worker = Some(worker),
+            Err(error) => log::error!("{error}"),
+        }
+    }
+    drop(threads);
+    shared.queue.more.notify_one();
+}
+
+fn unhandled(error: &Error) -> Outcome {
+    log::warn!("an input could not be handled: {error}");
+    Outcome::default()
+}
+
+fn complete(finished: Vec<(Completion, Outcome, Input)>) {
     for (done, outcome, input) in finished {
         if catch_unwind(AssertUnwindSafe(|| done(outcome))).is_err() {
             log::error!("a completion panicked");
@@ -260,7 +401,6 @@ fn work(shared: &Arc<Shared>) -> bool {
         // The lane goes on only after the host has what came before.
         drop(input);
     }
-    true
 }
 
 /// Keeps the lane of an input that needs facts for it, and gives the input back to the host.
@@ -272,15 +412,17 @@ fn park(shared: &Arc<Shared>, entry: &mut Entry, mut outcome: Outcome) -> Outcom
         state.tickets += 1;
         let number = state.tickets;
         state.parked.insert(lane.clone(), (number, VecDeque::new()));
-        input.ticket = Some(Ticket(Arc::new(Hold { number, lane, shared: Arc::downgrade(shared) })));
+        let touched = entry.touched.take();
+        input.ticket = Some(Ticket(Arc::new(Hold { number, lane, touched, shared: Arc::downgrade(shared) })));
     }
     outcome.input = Some(input);
     outcome
 }
 
-/// Puts inputs that have to wait behind the one of their lane that needs facts.
-fn defer(shared: &Shared, deferred: Vec<Entry>) {
+/// Puts inputs that have to wait behind the one of their lane that needs facts, and lets go on what waited for the others.
+fn defer(shared: &Shared, deferred: Vec<Entry>, over: &[Touched]) {
     let mut state = shared.queue.state.lock();
+    over.iter().for_each(|&touched| state.unfinished.end(touched));
     let mut free = Vec::new();
     for entry in deferred {
         state.bytes += size(&entry.input);

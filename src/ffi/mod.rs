@@ -56,7 +56,7 @@ pub struct pam_pps_outcome {
 /// A text that is owned by whoever got it.
 pub struct pam_pps_text(String);
 
-/// Given the outcome of a submitted input, which it owns and has to free, on the engine's worker thread. It must not call
+/// Given the outcome of a submitted input, which it owns and has to free, on a thread of the engine's. It must not call
 /// `pam_pps_engine_free`.
 pub type pam_pps_completion_function =
     Option<unsafe extern "C" fn(user: *mut libc::c_void, outcome: *mut pam_pps_outcome)>;
@@ -145,7 +145,7 @@ pub unsafe extern "C" fn pam_pps_engine_features(
     })
 }
 
-/// Closes an engine: what was submitted is finished and handed to its completions, the worker ends, the store is closed.
+/// Closes an engine: what was submitted is finished and handed to its completions, its threads end, the store is closed.
 /// NULL is fine.
 ///
 /// Threads: no other call may be under way.
@@ -294,8 +294,10 @@ impl Completion {
     }
 }
 
-/// Queues one input. Many of them are committed at once; `done` is given the outcome after the commit, on the engine's worker
-/// thread. Inputs of one service are handled in the order in which they were submitted.
+/// Queues one input. Many of them are committed at once; `done` is given the outcome after the commit, on a thread of the
+/// engine's. Inputs of one service are handled in the order in which they were submitted. A request that only reads sees
+/// everything that was submitted before it to or by the same addresses, and maybe more: it may be answered by a thread of its
+/// own (option `readers`), so that completions may be called by several threads at the same time.
 ///
 /// If the outcome has needs, take the input out of it (`pam_pps_outcome_take_input`), add the facts, and submit it again:
 /// what came after it for the same service waits until then. Freeing that input gives it up, and the others go on.

@@ -178,8 +178,20 @@ pub trait Store: Send {
     /// Begins the one write transaction.
     fn begin(&mut self) -> Result<Box<dyn Transaction + '_>>;
 
+    /// Another way in, for reading beside the writer; none if this store has no such thing.
+    fn reader(&self) -> Result<Option<Box<dyn ReadStore>>> {
+        Ok(None)
+    }
+
     /// Rows, bytes and the like for statistics: name and value.
     fn statistics(&mut self) -> Result<Vec<(&'static str, i64)>>;
+}
+
+/// A way to read beside the writer.
+pub trait ReadStore: Send {
+    /// Begins a transaction that sees the last commit and nothing later; whatever would write in it fails. Also whether the
+    /// store is still as the transaction before saw it.
+    fn begin(&mut self) -> Result<(Box<dyn Transaction + '_>, bool)>;
 }
 
 /// Reads and writes; nothing is kept unless [`Transaction::commit`] returns well. Dropping it rolls back.

@@ -34,7 +34,7 @@ impl Extension for Authorization {
     }
 
     fn routes(&self) -> &'static [Route] {
-        &[Route { ns: ns::COMMANDS, name: "command", handler: command }]
+        &[Route { ns: ns::COMMANDS, name: "command", handler: command, reads: false }]
     }
 
     fn on_message(

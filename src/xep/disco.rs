@@ -63,8 +63,8 @@ impl Extension for Disco {
 
     fn routes(&self) -> &'static [Route] {
         &[
-            Route { ns: ns::DISCO_INFO, name: "query", handler: info },
-            Route { ns: ns::DISCO_ITEMS, name: "query", handler: items },
+            Route { ns: ns::DISCO_INFO, name: "query", handler: info, reads: true },
+            Route { ns: ns::DISCO_ITEMS, name: "query", handler: items, reads: true },
         ]
     }
 }

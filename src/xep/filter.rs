@@ -30,7 +30,7 @@ impl Extension for Filter {
     }
 
     fn routes(&self) -> &'static [Route] {
-        &[Route { ns: ns::PAM_FILTER, name: "filter", handler: handle }]
+        &[Route { ns: ns::PAM_FILTER, name: "filter", handler: handle, reads: false }]
     }
 
     fn on_message(&self, context: &mut Context<'_>, stanza: &Stanza<'_>, to: &ServiceRef) -> Handled<bool> {

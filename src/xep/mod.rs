@@ -111,6 +111,8 @@ pub(crate) struct Route {
     pub(crate) name: &'static str,
     /// What to do.
     pub(crate) handler: fn(&mut Context<'_>, &Request<'_>) -> Handled<Reply>,
+    /// Whether a get depends on nothing but the store and the facts, and changes nothing: then a reader may answer it.
+    pub(crate) reads: bool,
 }
 
 /// See the module.

@@ -46,7 +46,7 @@ impl Extension for Owner {
     }
 
     fn routes(&self) -> &'static [Route] {
-        &[Route { ns: ns::PUBSUB_OWNER, name: "pubsub", handler: handle }]
+        &[Route { ns: ns::PUBSUB_OWNER, name: "pubsub", handler: handle, reads: true }]
     }
 }
 

@@ -73,7 +73,7 @@ impl Extension for Requests {
     }
 
     fn routes(&self) -> &'static [Route] {
-        &[Route { ns: ns::PUBSUB, name: "pubsub", handler: handle }]
+        &[Route { ns: ns::PUBSUB, name: "pubsub", handler: handle, reads: true }]
     }
 }
 

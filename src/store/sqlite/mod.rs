@@ -1,6 +1,7 @@
 //! The store in one SQLite file.
 //!
-//! - **One writer.** Everything runs on one connection. Another engine is kept out by a lock on the file beside the
+//! - **One writer, and readers.** What may write runs on one connection; each [`Reader`] has one of its own, and sees the
+//!   last commit. Another engine is kept out by a lock on the file beside the
 //!   database whose name ends in `-owner`, held as long as the store lives and given back by the system when the
 //!   process dies. SQLite's exclusive mode would do that as well, but nobody could look at or back up the
 //!   database of a running server then.
@@ -13,6 +14,7 @@ mod items;
 mod lists;
 mod nodes;
 mod pam;
+mod reader;
 mod rows;
 mod statements;
 mod subscriptions;
@@ -27,7 +29,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::pubsub::store::{Store, Transaction};
+use crate::pubsub::store::{ReadStore, Store, Transaction};
+use reader::Reader;
 use transaction::Open;
 
 /// What a commit outlives.
@@ -61,7 +64,7 @@ impl Default for Options {
 pub struct Sqlite {
     connection: Connection,
     path: PathBuf,
-    cache_bytes: usize,
+    options: Options,
     _owner: Connection,
 }
 
@@ -75,6 +78,9 @@ const APPLICATION_ID: i64 = 0x5050_5053;
 /// instead of each time; 16 MiB of log are the price.
 const CHECKPOINT_PAGES: i64 = 4_000;
 
+/// The page cache of a reader is this part of the writer's.
+const READER_PART: usize = 4;
+
 /// Paths are paths and never URIs; the connection is used by one thread at a time.
 const FLAGS: OpenFlags =
     OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_CREATE).union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
@@ -87,7 +93,7 @@ impl Sqlite {
         let at = |error: Error| Error::new(error.kind(), format!("{}: {error}", path.display()));
         let owner = own(&path).map_err(at)?;
         let connection = connect(&path, options).map_err(at)?;
-        Ok(Self { connection, path, cache_bytes: options.cache_bytes, _owner: owner })
+        Ok(Self { connection, path, options: options.clone(), _owner: owner })
     }
 }
 
@@ -140,18 +146,32 @@ fn configure(connection: &Connection, options: &Options) -> Result<()> {
         Durability::Os => "NORMAL",
         Durability::Disk => "FULL",
     };
-    let kibibytes = i64::try_from(options.cache_bytes >> 10).unwrap_or(i64::MAX).max(64);
     let configure = || {
-        // Without this, SQLite plans some statements anew for every value bound to them.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.pragma_update(None, "synchronous", synchronous)?;
         connection.pragma_update(None, "foreign_keys", true)?;
-        connection.pragma_update(None, "trusted_schema", false)?;
-        connection.pragma_update(None, "temp_store", "MEMORY")?;
-        connection.pragma_update(None, "cache_size", -kibibytes)?;
-        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        configure_any(connection, options.cache_bytes)
     };
-    configure().map_err(failed)?;
+    configure().map_err(failed)
+}
+
+/// A reader has a part of the pages that the writer has.
+fn configure_reader(connection: &Connection, options: &Options) -> Result<()> {
+    let configure = || {
+        connection.busy_timeout(options.busy_timeout)?;
+        connection.pragma_update(None, "query_only", true)?;
+        configure_any(connection, options.cache_bytes / READER_PART)
+    };
+    configure().map_err(failed)
+}
+
+fn configure_any(connection: &Connection, cache_bytes: usize) -> rusqlite::Result<()> {
+    let kibibytes = i64::try_from(cache_bytes >> 10).unwrap_or(i64::MAX).max(64);
+    // Without this, SQLite plans some statements anew for every value bound to them.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cache_size", -kibibytes)?;
     connection.set_prepared_statement_cache_capacity(statements::ALL.len());
     Ok(())
 }
@@ -204,7 +224,11 @@ fn failed(error: rusqlite::Error) -> Error {
 
 impl Store for Sqlite {
     fn begin(&mut self) -> Result<Box<dyn Transaction + '_>> {
-        Ok(Box::new(Open::begin(&self.connection)?))
+        Ok(Box::new(Open::begin(&self.connection, statements::BEGIN)?))
+    }
+
+    fn reader(&self) -> Result<Option<Box<dyn ReadStore>>> {
+        Ok(Some(Box::new(Reader::open(&self.path, &self.options)?)))
     }
 
     fn statistics(&mut self) -> Result<Vec<(&'static str, i64)>> {
@@ -220,7 +244,7 @@ impl Store for Sqlite {
             ("page_bytes", pragma("page_size")?),
             ("file_bytes", size("")),
             ("wal_bytes", size("-wal")),
-            ("cache_limit_bytes", i64::try_from(self.cache_bytes).unwrap_or(i64::MAX)),
+            ("cache_limit_bytes", i64::try_from(self.options.cache_bytes).unwrap_or(i64::MAX)),
         ])
     }
 }

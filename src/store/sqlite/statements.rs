@@ -84,6 +84,9 @@ macro_rules! statements {
 
 statements! {
     BEGIN = "BEGIN IMMEDIATE";
+    BEGIN_READING = "BEGIN";
+    // Another number whenever somebody else has committed.
+    DATA_VERSION = "PRAGMA data_version";
     COMMIT = "COMMIT";
     ROLLBACK = "ROLLBACK";
     SAVEPOINT = "SAVEPOINT mark";

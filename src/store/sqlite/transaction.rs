@@ -35,9 +35,10 @@ enum State {
 }
 
 impl<'a> Open<'a> {
-    pub(super) fn begin(connection: &'a Connection) -> Result<Self> {
+    /// Begins a transaction, with [`statements::BEGIN`] or [`statements::BEGIN_READING`].
+    pub(super) fn begin(connection: &'a Connection, how: &'static str) -> Result<Self> {
         let mut open = Self { connection, state: State::Lost, marks: 0, told: 0, statements: Vec::new() };
-        connection.prepare_cached(statements::BEGIN).and_then(|mut begin| begin.raw_execute()).map_err(failed)?;
+        connection.prepare_cached(how).and_then(|mut begin| begin.raw_execute()).map_err(failed)?;
         open.state = State::Open;
         Ok(open)
     }

@@ -44,8 +44,8 @@ impl Extension for Pam {
 
     fn routes(&self) -> &'static [Route] {
         &[
-            Route { ns: ns::PAM, name: "pam", handler: manage },
-            Route { ns: ns::PAM, name: "subscriptions", handler: list },
+            Route { ns: ns::PAM, name: "pam", handler: manage, reads: false },
+            Route { ns: ns::PAM, name: "subscriptions", handler: list, reads: false },
         ]
     }
 
