@@ -3,6 +3,9 @@
 //! A [`Store`] has one writer: [`Store::begin`] gives the only [`Transaction`]. Every method touches the rows it names
 //! and no others, so that the cost of an operation depends on what it touches. Nothing is checked here beyond what
 //! keeps the data whole (unique names, foreign keys): who may do what was decided before.
+//!
+//! Keys that a transaction gave out are nobody's if it is rolled back, and may be given again: whoever remembers rows
+//! forgets them then.
 
 use std::sync::Arc;
 
@@ -26,13 +29,16 @@ key!(
     ServiceKey
 );
 key!(
-    /// The row of a node; never used again after the node is gone.
+    /// The row of a node; never used again after the node is gone, if it was ever committed.
     NodeKey
 );
 key!(
-    /// The row of a subscription; never used again.
+    /// The row of a subscription; never used again, if it was ever committed.
     SubscriptionKey
 );
+
+/// The largest `seq` of an item.
+pub const MAX_SEQ: i64 = 0xffff_ffff;
 
 /// A service as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,7 +258,8 @@ pub trait Transaction {
 
     // ---- items; `live_after` hides those published at or before it (they have expired) ----
 
-    /// Writes an item; one of the same id must have been removed before.
+    /// Writes an item; one of the same id must have been removed before. Its `seq` has to be above all others of the node
+    /// and no more than [`MAX_SEQ`], or nothing is written and the answer is an error.
     fn insert_item(&mut self, node: NodeKey, item: &Item) -> Result<()>;
     /// The item of that id.
     fn item(&mut self, node: NodeKey, id: &str, live_after: Option<Timestamp>) -> Result<Option<Item>>;
@@ -262,7 +269,7 @@ pub trait Transaction {
     fn delete_item(&mut self, node: NodeKey, id: &str) -> Result<Removed>;
     /// Removes the oldest `count` items; `removed` is given the ids, oldest first.
     fn delete_oldest_items(&mut self, node: NodeKey, count: i64, removed: &mut Vec<ItemId>) -> Result<Removed>;
-    /// Removes the items published at or before `until`, oldest first, at most `limit`.
+    /// Removes the items published at or before `until`, at most `limit`, those of the lowest `seq` first.
     fn delete_expired_items(
         &mut self,
         node: NodeKey,

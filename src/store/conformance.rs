@@ -72,6 +72,8 @@ suite! {
         nodes_do_not_touch_each_other,
         every_page_of_every_shape,
         pages_beyond_the_ends,
+        pages_after_a_wrong_time,
+        pages_of_many_items,
     }
     subscriptions {
         options_of_a_subscription,
@@ -87,6 +89,7 @@ suite! {
         public_subscribers,
         public_subscriptions,
         pages_of_public_lists,
+        pages_of_long_public_lists,
         pam_entries,
         intents,
         an_account_goes,
@@ -148,6 +151,21 @@ pub(super) fn make_node(transaction: &mut dyn Transaction, service: &str, name: 
 
 pub(super) fn new_node(store: &mut dyn Store, name: &str) -> NodeKey {
     commit(store, |transaction| make_node(transaction, SERVICE, name)).key
+}
+
+/// Numbers that look random and are the same in every run.
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// A number below `sides`.
+    pub(super) fn roll(&mut self, sides: i64) -> i64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as i64 % sides
+    }
 }
 
 /// An item published `seq` seconds after the beginning of time.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::pubsub::store::{
-    Intent, NewSubscription, NodeKey, Page, PamEntry, Place, PlacedSubscription, PublicEntry, Removed, Service,
-    ServiceKey, Store, SubscriptionKey, Transaction,
+    Intent, MAX_SEQ, NewSubscription, NodeKey, Page, PamEntry, Place, PlacedSubscription, PublicEntry, Removed,
+    Service, ServiceKey, Store, SubscriptionKey, Transaction,
 };
 use crate::pubsub::subscription::Expiry;
 use crate::pubsub::{Affiliation, Counters, Item, ItemId, Node, NodeConfig, NodeName, Subscription, SubscriptionState};
@@ -347,6 +347,7 @@ impl Transaction for Open<'_> {
 
     fn insert_item(&mut self, node: NodeKey, item: &Item) -> Result<()> {
         self.node_must_exist(node)?;
+        refuse_if(!(0..=MAX_SEQ).contains(&item.seq), "the node has used up its numbers for items")?;
         let newest = self.items_of(node).next_back().map(|newest| newest.seq);
         refuse_if(newest.is_some_and(|newest| item.seq <= newest), "the item would not be the newest")?;
         refuse_if(self.tables().item_seqs.contains_key(&(node, item.id.clone())), "the item exists already")?;

@@ -1,7 +1,7 @@
 //! Items and their pages.
 
-use super::{at, commit, item, new_node};
-use crate::pubsub::store::{NodeKey, Page, Place, Removed, Store};
+use super::{Dice, at, commit, item, new_node};
+use crate::pubsub::store::{MAX_SEQ, NodeKey, Page, Place, Removed, Store};
 use crate::pubsub::{Counters, Item};
 use crate::time::Timestamp;
 
@@ -11,7 +11,7 @@ fn fill(store: &mut dyn Store, node: NodeKey, items: &[Item]) {
 
 fn seqs(store: &mut dyn Store, node: NodeKey) -> Vec<i64> {
     let page = commit(store, |t| {
-        let all = t.items(node, &Counters::default(), None, Place::Index(0), 1_000)?;
+        let all = t.items(node, &Counters::default(), None, Place::First, 1_000)?;
         Ok(all)
     });
     page.rows.iter().map(|item| item.seq).collect()
@@ -52,6 +52,7 @@ pub(super) fn items_are_unique(store: &mut dyn Store) {
         assert!(t.insert_item(other, &item(3, "2")).is_err());
         assert!(t.insert_item(other, &item(2, "2")).is_err(), "the order of publication is that of time");
         assert!(t.insert_item(NodeKey(99_999), &item(1, "1")).is_err());
+        assert!(t.insert_item(other, &item(MAX_SEQ + 1, "4")).is_err(), "the numbers end");
         // Republishing takes the item away first.
         t.delete_item(node, "1")?;
         t.insert_item(node, &item(2, "1"))?;
@@ -249,4 +250,68 @@ pub(super) fn pages_beyond_the_ends(store: &mut dyn Store) {
     }
     let page = commit(store, |t| t.items(node, &counters, None, Place::Index(u64::MAX), 2));
     assert_eq!(page, Page { rows: Vec::new(), count: 4, index: 0 });
+}
+
+/// What was published after an item that claimed a later time is found to have expired when that item is gone.
+pub(super) fn pages_after_a_wrong_time(store: &mut dyn Store) {
+    let node = new_node(store, "blog");
+    let timed = |seq: i64, time: i64| Item { published: at(time), ..item(seq, &seq.to_string()) };
+    fill(store, node, &[timed(1, 1), timed(2, 10), timed(3, 5), timed(4, 6), timed(5, 11), timed(7, 12), timed(8, 13)]);
+    commit(store, |t| t.delete_item(node, "2"));
+    let counters = Counters { next_seq: 9, items: 6, ..Counters::default() };
+    let live = [timed(5, 11), timed(7, 12), timed(8, 13)];
+    for place in [Place::After(5), Place::Before(8), Place::Index(1), Place::Last, Place::First] {
+        let page = commit(store, |t| t.items(node, &counters, Some(at(6)), place, 1));
+        assert_eq!(page, expected(&live, place, 1), "{place:?}");
+    }
+}
+
+/// Random publications and removals, and pages of what is left.
+pub(super) fn pages_of_many_items(store: &mut dyn Store) {
+    let node = new_node(store, "blog");
+    let mut dice = Dice::new();
+    let mut items: Vec<Item> = Vec::new();
+    let mut seq = 0;
+    for round in 0..40 {
+        commit(store, |t| {
+            for _ in 0..dice.roll(120) {
+                // Now and then a number is left out, and the clock goes back.
+                seq += 1 + i64::from(round > 30 && dice.roll(50) == 0);
+                let published = at(seq - if round > 20 && dice.roll(20) == 0 { 30 } else { 0 });
+                let new = Item { published, ..item(seq, &seq.to_string()) };
+                t.insert_item(node, &new)?;
+                items.push(new);
+            }
+            for _ in 0..dice.roll(30).min(items.len() as i64) {
+                let gone = items.remove(dice.roll(items.len() as i64) as usize);
+                assert_eq!(t.delete_item(node, gone.id.as_str())?.items, 1);
+            }
+            if dice.roll(5) == 0 {
+                let count = dice.roll(100).min(items.len() as i64);
+                t.delete_oldest_items(node, count, &mut Vec::new())?;
+                items.drain(..count as usize);
+            }
+            if dice.roll(8) == 0 {
+                let until = at(seq - 1_200);
+                t.delete_expired_items(node, until, i64::MAX, &mut Vec::new())?;
+                items.retain(|item| item.published > until);
+            }
+            Ok(())
+        });
+        let counters = Counters { next_seq: seq + 1, items: items.len() as i64, subscribers: 0, sweep_at: None };
+        for live_after in [None, Some(at(seq - 800)), Some(at(seq - 100))] {
+            let live: Vec<Item> =
+                items.iter().filter(|item| live_after.is_none_or(|time| item.published > time)).cloned().collect();
+            let mut places = vec![Place::First, Place::Last];
+            for _ in 0..6 {
+                let cursor = seq - dice.roll(1_500);
+                let index = dice.roll(live.len() as i64 + 2) as u64;
+                places.extend([Place::After(cursor), Place::Before(cursor), Place::Index(index)]);
+            }
+            for place in places {
+                let page = commit(store, |t| t.items(node, &counters, live_after, place, 3));
+                assert_eq!(page, expected(&live, place, 3), "round {round}, {live_after:?}, {place:?}");
+            }
+        }
+    }
 }

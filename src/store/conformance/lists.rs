@@ -1,6 +1,6 @@
 //! Public lists, what accounts manage elsewhere, capabilities, values.
 
-use super::{SERVICE, at, commit, new_node};
+use super::{Dice, SERVICE, at, commit, new_node};
 use crate::pubsub::SubscriptionState;
 use crate::pubsub::store::{Intent, NodeKey, PamEntry, Place, PublicEntry, Store};
 
@@ -113,6 +113,35 @@ pub(super) fn pages_of_public_lists(store: &mut dyn Store) {
         }
     }
     assert_eq!(commit(store, |t| t.public_subscribers(NodeKey(99_999), Place::Last, 1)).count, 0);
+}
+
+pub(super) fn pages_of_long_public_lists(store: &mut dyn Store) {
+    let node = new_node(store, "blog");
+    let mut dice = Dice::new();
+    let mut made = 0;
+    for _ in 0..12 {
+        commit(store, |t| {
+            for _ in 0..200 {
+                made += 1;
+                t.insert_public_subscriber(node, &made.to_string(), at(made))?;
+            }
+            for _ in 0..100 {
+                t.delete_public_subscriber(node, &(1 + dice.roll(made)).to_string())?;
+            }
+            Ok(())
+        });
+        let all = commit(store, |t| t.public_subscribers(node, Place::First, u64::MAX)).rows;
+        for _ in 0..30 {
+            let index = dice.roll(all.len() as i64 - 3) as usize;
+            let (cursor, later) = (all[index].position, all[index + 2].position);
+            let by_index = Place::Index(index as u64);
+            for (place, from) in [(Place::After(cursor), index + 1), (Place::Before(later), index), (by_index, index)] {
+                let page = commit(store, |t| t.public_subscribers(node, place, 2));
+                assert_eq!((page.index, page.count), (from as u64, all.len() as u64), "{place:?}");
+                assert_eq!(page.rows, all[from..from + 2]);
+            }
+        }
+    }
 }
 
 fn entry(service: &str, node_name: &str, subid: &str) -> PamEntry {

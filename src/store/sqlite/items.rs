@@ -6,14 +6,11 @@
 //! their own, so that every other item is spared one ([`Expired`]).
 
 use super::transaction::{Open, sql_limit};
-use super::{rows, statements};
+use super::{ranks, rows, statements};
 use crate::error::{Error, ErrorKind, Result};
-use crate::pubsub::store::{NodeKey, Page, Place, Removed};
+use crate::pubsub::store::{MAX_SEQ, NodeKey, Page, Place, Removed};
 use crate::pubsub::{Counters, Item, ItemId};
 use crate::time::Timestamp;
-
-/// The largest `seq`: the lower half of `seq_key`.
-pub(super) const MAX_SEQ: i64 = 0xffff_ffff;
 
 /// First and last `seq_key` that the node can have.
 fn range(node: NodeKey) -> (i64, i64) {
@@ -51,7 +48,7 @@ pub(super) fn last(open: &mut Open<'_>, node: NodeKey, live_after: Option<Timest
 
 pub(super) fn delete(open: &mut Open<'_>, node: NodeKey, id: &str) -> Result<Removed> {
     let found = open.optional(statements::SELECT_VICTIM, (node.0, id), rows::victim)?;
-    delete_victims(open, found.as_slice())
+    delete_victims(open, node, found.as_slice())
 }
 
 pub(super) fn delete_oldest(
@@ -86,7 +83,7 @@ pub(super) fn delete_expired(
     }
     let values = (node.0, until.micros(), timely, last, limit - found.len() as i64);
     let untimely = open.all(statements::SELECT_UNTIMELY_VICTIMS, values, rows::victim)?;
-    delete_victims(open, &untimely)?;
+    delete_victims(open, node, &untimely)?;
     found.extend(untimely);
     Ok(sum(found, removed))
 }
@@ -99,7 +96,7 @@ pub(super) fn delete_of(
 ) -> Result<Removed> {
     let (first, last) = range(node);
     let found = open.all(statements::SELECT_VICTIMS_OF, (first, last, publisher), rows::victim)?;
-    delete_victims(open, &found)?;
+    delete_victims(open, node, &found)?;
     Ok(sum(found, removed))
 }
 
@@ -111,10 +108,17 @@ pub(super) fn delete_all(open: &mut Open<'_>, node: NodeKey) -> Result<Removed> 
     Ok(removed)
 }
 
-fn delete_victims(open: &mut Open<'_>, victims: &[rows::Victim]) -> Result<Removed> {
+/// Deletes items from anywhere in the node.
+fn delete_victims(open: &mut Open<'_>, node: NodeKey, victims: &[rows::Victim]) -> Result<Removed> {
     let mut removed = Removed::default();
+    if victims.is_empty() {
+        return Ok(removed);
+    }
+    let (first, last) = range(node);
+    let oldest = open.one(statements::SELECT_FIRST_SEQ, (first, last, i64::MIN), rows::number)?;
     for victim in victims {
         open.execute(statements::DELETE_ITEM, [victim.seq_key])?;
+        ranks::ITEMS.took(open, node.0, oldest, victim.seq_key)?;
         removed.items += 1;
         removed.bytes += victim.bytes;
     }
@@ -156,21 +160,68 @@ impl Expired {
             return Ok(Self { timely: first, ..Self::default() });
         };
         let timely = timely(open, node, until)?;
-        let below = open.one(statements::COUNT_ITEMS, (first, timely - 1), rows::number)?;
-        let untimely = Self::untimely(open, node, until, timely, last)?;
-        Ok(Self { until, timely, below, untimely })
+        let below = open.one(statements::COUNT_ITEMS, (node.0, first, timely - 1), rows::number)?;
+        let all = Self { until, timely, below, untimely: 1 };
+        Ok(Self { untimely: all.untimely_before(open, node, last)?, ..all })
     }
 
-    fn untimely(open: &mut Open<'_>, node: NodeKey, until: Timestamp, from: i64, to: i64) -> Result<i64> {
-        open.one(statements::COUNT_UNTIMELY, (node.0, until.micros(), from, to), rows::number)
-    }
-
-    /// How many of them are before a live item.
-    fn before(self, open: &mut Open<'_>, node: NodeKey, seq_key: i64) -> Result<i64> {
+    /// How many of those above `timely` are before an item.
+    fn untimely_before(self, open: &mut Open<'_>, node: NodeKey, seq_key: i64) -> Result<i64> {
         if self.untimely == 0 {
-            return Ok(self.below);
+            return Ok(0);
         }
-        Ok(self.below + Self::untimely(open, node, self.until, self.timely, seq_key - 1)?)
+        let values = (node.0, self.until.micros(), self.timely, seq_key);
+        open.one(statements::COUNT_UNTIMELY, values, rows::number)
+    }
+}
+
+/// The live items of a node that has some.
+struct Live {
+    node: NodeKey,
+    expired: Expired,
+    first: i64,
+    last: i64,
+    count: i64,
+    /// Whether the place of an item is known without counting all before it.
+    ranked: bool,
+}
+
+impl Live {
+    fn is_whole(&self) -> bool {
+        self.last - self.first + 1 == self.count
+    }
+
+    /// The first item that counts for ranks: those of the expired ones that are counted apart may be before `first`.
+    fn origin(&self) -> i64 {
+        if self.expired.untimely == 0 { self.first } else { self.expired.timely }
+    }
+
+    fn rank(&self, open: &mut Open<'_>, seq_key: i64) -> Result<i64> {
+        let all = ranks::ITEMS.before(open, self.node.0, self.origin(), seq_key)?;
+        Ok(all - self.expired.untimely_before(open, self.node, seq_key)?)
+    }
+
+    /// The place of an item.
+    fn place(&self, open: &mut Open<'_>, seq_key: i64) -> Result<i64> {
+        if self.is_whole() {
+            return Ok(seq_key - self.first);
+        }
+        if self.ranked {
+            return self.rank(open, seq_key);
+        }
+        let all = open.one(statements::COUNT_ITEMS, (self.node.0, self.origin(), seq_key - 1), rows::number)?;
+        Ok(all - self.expired.untimely_before(open, self.node, seq_key)?)
+    }
+
+    /// The item of a place, as its `seq_key` or one before, and how many live items to skip from there on.
+    fn at(&self, open: &mut Open<'_>, place: i64) -> Result<(i64, i64)> {
+        if self.is_whole() {
+            return Ok((self.first.saturating_add(place), 0));
+        }
+        if self.ranked && self.expired.untimely == 0 {
+            return ranks::ITEMS.at(open, self.node.0, self.first, place);
+        }
+        Ok((self.first, place))
     }
 }
 
@@ -186,47 +237,41 @@ pub(super) fn page(
     let after = time(live_after);
     let expired = Expired::find(open, node, live_after)?;
     let count = counters.items - expired.below - expired.untimely;
-    let ends = match open.optional(statements::SELECT_FIRST_SEQ, (expired.timely, last, after), rows::number)? {
-        Some(oldest) if limit > 0 => {
-            let newest = open.one(statements::SELECT_LAST_SEQ, (first, last, after), rows::number)?;
-            (oldest, newest)
-        }
-        _ => return Ok(Page { rows: Vec::new(), count: count.max(0) as u64, index: 0 }),
+    let oldest = open.optional(statements::SELECT_FIRST_SEQ, (expired.timely, last, after), rows::number)?;
+    let Some(oldest) = oldest.filter(|_| limit > 0) else {
+        return Ok(Page { rows: Vec::new(), count: count.max(0) as u64, index: 0 });
     };
-    // Without gaps the place of an item in the set is a difference.
-    let whole = ends.1 - ends.0 + 1 == count;
+    let newest = open.one(statements::SELECT_LAST_SEQ, (first, last, after), rows::number)?;
+    let mut live = Live { node, expired, first: oldest, last: newest, count, ranked: false };
+    // Numbers that were left out when publishing are gaps that nobody counted.
+    live.ranked =
+        !matches!(place, Place::First | Place::Last) && !live.is_whole() && live.rank(open, newest)? + 1 == count;
     let limit = sql_limit(limit);
-    let forwards =
-        |open: &mut Open<'_>, from: i64| open.all(statements::SELECT_ITEMS, (from, last, after, limit), rows::item);
+    let forwards = |open: &mut Open<'_>, from: i64, skip: i64| {
+        open.all(statements::SELECT_ITEMS, (from, last, after, limit, skip), rows::item)
+    };
     let backwards = |open: &mut Open<'_>, to: i64| {
         let mut rows = open.all(statements::SELECT_ITEMS_BACKWARDS, (first, to, after, limit), rows::item)?;
         rows.reverse();
         Ok::<_, Error>(rows)
     };
     let rows = match place {
-        Place::First => forwards(open, ends.0)?,
-        Place::Last => backwards(open, ends.1)?,
-        Place::After(seq) if seq < MAX_SEQ => forwards(open, first + (seq + 1).max(0))?,
+        Place::First => forwards(open, oldest, 0)?,
+        Place::Last => backwards(open, newest)?,
+        Place::After(seq) if seq < MAX_SEQ => forwards(open, first + (seq + 1).max(0), 0)?,
         Place::Before(seq) if seq > 0 => backwards(open, first + (seq - 1).min(MAX_SEQ))?,
         Place::After(_) | Place::Before(_) => Vec::new(),
-        Place::Index(index) if whole => match sql_limit(index) {
-            index if index < count => forwards(open, ends.0 + index)?,
-            _ => Vec::new(),
-        },
+        Place::Index(index) if sql_limit(index) >= count => Vec::new(),
         Place::Index(index) => {
-            open.all(statements::SELECT_ITEMS_AT, (ends.0, last, after, limit, sql_limit(index)), rows::item)?
+            let (from, skip) = live.at(open, sql_limit(index))?;
+            forwards(open, from, skip)?
         }
     };
     let index = match (rows.first(), place) {
         (None, _) | (_, Place::First) => 0,
         (_, Place::Last) => count - rows.len() as i64,
         (_, Place::Index(index)) => sql_limit(index),
-        (Some(item), _) if whole => first + item.seq - ends.0,
-        (Some(item), _) => {
-            let seq_key = first + item.seq;
-            let before = open.one(statements::COUNT_ITEMS_BEFORE, (node.0, seq_key), rows::number)?;
-            before - expired.before(open, node, seq_key)?
-        }
+        (Some(item), _) => live.place(open, first + item.seq)?,
     };
     Ok(Page { rows, count: count.max(0) as u64, index: index.max(0) as u64 })
 }

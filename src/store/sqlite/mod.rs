@@ -14,6 +14,7 @@ mod items;
 mod lists;
 mod nodes;
 mod pam;
+mod ranks;
 mod reader;
 mod rows;
 mod statements;

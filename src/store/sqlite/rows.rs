@@ -71,6 +71,10 @@ pub(super) fn number(row: &Row<'_>) -> Result<i64> {
     row.get(0)
 }
 
+pub(super) fn two_numbers(row: &Row<'_>) -> Result<(i64, i64)> {
+    Ok((row.get(0)?, row.get(1)?))
+}
+
 pub(super) fn optional_time(row: &Row<'_>) -> Result<Option<Timestamp>> {
     Columns::of(row).optional_time()
 }
@@ -195,7 +199,7 @@ pub(super) fn node_value(row: &Row<'_>) -> Result<(String, String)> {
 pub(super) fn item(row: &Row<'_>) -> Result<Item> {
     let mut columns = Columns::of(row);
     Ok(Item {
-        seq: columns.next::<i64>()? & super::items::MAX_SEQ,
+        seq: columns.next::<i64>()? & crate::pubsub::store::MAX_SEQ,
         id: columns.text(|text| Some(text.into()))?,
         publisher: columns.next()?,
         published: columns.time()?,

@@ -60,6 +60,26 @@ macro_rules! placed_row {
     };
 }
 
+/// What [`super::ranks::Ordered`] needs of a table of gaps.
+macro_rules! gaps {
+    (add $table:literal) => {
+        concat!(
+            "INSERT INTO ",
+            $table,
+            " (node, block, missing) VALUES (?1, ?2, 1) ON CONFLICT (node, block) DO UPDATE SET missing = missing + 1"
+        )
+    };
+    (forget $table:literal) => {
+        concat!("DELETE FROM ", $table, " WHERE node = ?1 AND block < ?2")
+    };
+    (sum $table:literal) => {
+        concat!("SELECT coalesce(sum(missing), 0) FROM ", $table, " WHERE node = ?1 AND block BETWEEN ?2 AND ?3")
+    };
+    (list $table:literal) => {
+        concat!("SELECT block, missing FROM ", $table, " WHERE node = ?1 AND block >= ?2 ORDER BY block")
+    };
+}
+
 macro_rules! intent_row {
     () => {
         "SELECT id, account, service, node_name, subid, operation, requester, request_id, request_to, stanza, \
@@ -138,20 +158,17 @@ statements! {
         WHERE seq_key BETWEEN ?7 AND ?8 ORDER BY seq_key DESC LIMIT 1))";
     SELECT_ITEM = concat!(item_row!(), "WHERE node = ?1 AND id = ?2 AND published > ?3");
     SELECT_ITEMS = concat!(item_row!(), "WHERE seq_key BETWEEN ?1 AND ?2 AND published > ?3 ",
-        "ORDER BY seq_key LIMIT ?4");
+        "ORDER BY seq_key LIMIT ?4 OFFSET ?5");
     SELECT_ITEMS_BACKWARDS = concat!(item_row!(), "WHERE seq_key BETWEEN ?1 AND ?2 AND published > ?3 ",
         "ORDER BY seq_key DESC LIMIT ?4");
-    SELECT_ITEMS_AT = concat!(item_row!(), "WHERE seq_key BETWEEN ?1 AND ?2 AND published > ?3 ",
-        "ORDER BY seq_key LIMIT ?4 OFFSET ?5");
     SELECT_FIRST_SEQ = "SELECT seq_key FROM items WHERE seq_key BETWEEN ?1 AND ?2 AND published > ?3 \
         ORDER BY seq_key LIMIT 1";
     SELECT_LAST_SEQ = "SELECT seq_key FROM items WHERE seq_key BETWEEN ?1 AND ?2 AND published > ?3 \
         ORDER BY seq_key DESC LIMIT 1";
-    COUNT_ITEMS_BEFORE = "SELECT count(*) FROM items INDEXED BY items_id WHERE node = ?1 AND seq_key < ?2";
     // The first item before which everything has expired.
     SELECT_TIMELY_SEQ = "SELECT seq_key FROM items WHERE seq_key BETWEEN ?1 AND ?2 \
         AND coalesce(latest, published) > ?3 ORDER BY seq_key LIMIT 1";
-    COUNT_ITEMS = "SELECT count(*) FROM items WHERE seq_key BETWEEN ?1 AND ?2";
+    COUNT_ITEMS = "SELECT count(*) FROM items WHERE seq_key BETWEEN ?2 AND ?3 AND ?1 > 0";
     COUNT_UNTIMELY = "SELECT count(*) FROM items INDEXED BY items_untimely \
         WHERE node = ?1 AND published <= ?2 AND latest IS NOT NULL AND seq_key BETWEEN ?3 AND ?4";
     SELECT_VICTIM = concat!(victim_row!(), "WHERE node = ?1 AND id = ?2");
@@ -163,6 +180,11 @@ statements! {
     DELETE_ITEM = "DELETE FROM items WHERE seq_key = ?1";
     DELETE_ITEMS = "DELETE FROM items WHERE seq_key BETWEEN ?1 AND ?2";
     SUM_ITEMS = "SELECT count(*), coalesce(sum(octet_length(payload)), 0) FROM items WHERE seq_key BETWEEN ?1 AND ?2";
+
+    ADD_ITEM_GAP = gaps!(add "item_gaps");
+    FORGET_ITEM_GAPS = gaps!(forget "item_gaps");
+    SUM_ITEM_GAPS = gaps!(sum "item_gaps");
+    SELECT_ITEM_GAPS = gaps!(list "item_gaps");
 
     // Affiliations.
     SELECT_AFFILIATION = "SELECT affiliation FROM affiliations WHERE node = ?1 AND jid = ?2";
@@ -201,18 +223,23 @@ statements! {
     SELECT_PRESENCE_BOUND = concat!(placed_row!(), "WHERE s.expire_presence AND s.jid = ?1 ORDER BY s.subscription");
 
     // Public marks.
-    INSERT_PUBLIC_SUBSCRIBER = "INSERT INTO public_subscribers (node, bare, since) VALUES (?1, ?2, ?3) \
-        ON CONFLICT (node, bare) DO NOTHING";
-    DELETE_PUBLIC_SUBSCRIBER = "DELETE FROM public_subscribers WHERE node = ?1 AND bare = ?2";
+    SELECT_PUBLIC_LIST = "SELECT last_position, entries FROM public_lists WHERE node = ?1";
+    UPSERT_PUBLIC_LIST = "INSERT INTO public_lists (node, last_position, entries) VALUES (?1, ?2, ?3) \
+        ON CONFLICT (node) DO UPDATE SET last_position = excluded.last_position, entries = excluded.entries";
+    INSERT_PUBLIC_SUBSCRIBER = "INSERT INTO public_subscribers (node, position, bare, since) VALUES (?1, ?2, ?3, ?4)";
+    DELETE_PUBLIC_SUBSCRIBER = "DELETE FROM public_subscribers WHERE node = ?1 AND position = ?2";
     SELECT_PUBLIC_SUBSCRIBER =
         "SELECT position, since, bare, '' FROM public_subscribers WHERE node = ?1 AND bare = ?2";
-    COUNT_PUBLIC_SUBSCRIBERS = "SELECT count(*) FROM public_subscribers WHERE node = ?1";
-    COUNT_PUBLIC_SUBSCRIBERS_BEFORE = "SELECT count(*) FROM public_subscribers INDEXED BY public_subscribers_node \
-        WHERE node = ?1 AND position < ?2";
+    COUNT_PUBLIC_SUBSCRIBERS =
+        "SELECT count(*) FROM public_subscribers WHERE node = ?1 AND position BETWEEN ?2 AND ?3";
     SELECT_PUBLIC_SUBSCRIBERS = "SELECT position, since, bare, '' FROM public_subscribers \
-        INDEXED BY public_subscribers_node WHERE node = ?1 AND position > ?2 ORDER BY position LIMIT ?3 OFFSET ?4";
+        WHERE node = ?1 AND position > ?2 ORDER BY position LIMIT ?3 OFFSET ?4";
     SELECT_PUBLIC_SUBSCRIBERS_BACKWARDS = "SELECT position, since, bare, '' FROM public_subscribers \
-        INDEXED BY public_subscribers_node WHERE node = ?1 AND position < ?2 ORDER BY position DESC LIMIT ?3";
+        WHERE node = ?1 AND position < ?2 ORDER BY position DESC LIMIT ?3";
+    ADD_PUBLIC_GAP = gaps!(add "public_gaps");
+    FORGET_PUBLIC_GAPS = gaps!(forget "public_gaps");
+    SUM_PUBLIC_GAPS = gaps!(sum "public_gaps");
+    SELECT_PUBLIC_GAPS = gaps!(list "public_gaps");
     INSERT_PUBLIC_SUBSCRIPTION =
         "INSERT INTO public_subscriptions (account, service, node_name, since) VALUES (?1, ?2, ?3, ?4) \
         ON CONFLICT (account, service, node_name) DO NOTHING";

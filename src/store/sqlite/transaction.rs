@@ -401,19 +401,19 @@ impl Transaction for Open<'_> {
     }
 
     fn insert_public_subscriber(&mut self, node: NodeKey, bare: &str, since: Timestamp) -> Result<bool> {
-        Ok(self.execute(statements::INSERT_PUBLIC_SUBSCRIBER, (node.0, bare, since.micros()))? > 0)
+        lists::insert_subscriber(self, node, bare, since)
     }
 
     fn delete_public_subscriber(&mut self, node: NodeKey, bare: &str) -> Result<bool> {
-        Ok(self.execute(statements::DELETE_PUBLIC_SUBSCRIBER, (node.0, bare))? > 0)
+        lists::delete_subscriber(self, node, bare)
     }
 
     fn public_subscribers(&mut self, node: NodeKey, place: Place<i64>, limit: u64) -> Result<Page<PublicEntry>> {
-        lists::page(self, &lists::SUBSCRIBERS, node.0, place, limit)
+        lists::subscribers(self, node, place, limit)
     }
 
     fn public_subscriber(&mut self, node: NodeKey, bare: &str) -> Result<Option<PublicEntry>> {
-        self.optional(statements::SELECT_PUBLIC_SUBSCRIBER, (node.0, bare), rows::public_entry)
+        lists::subscriber(self, node, bare)
     }
 
     fn insert_public_subscription(
@@ -432,7 +432,7 @@ impl Transaction for Open<'_> {
     }
 
     fn public_subscriptions(&mut self, account: &str, place: Place<i64>, limit: u64) -> Result<Page<PublicEntry>> {
-        lists::page(self, &lists::SUBSCRIPTIONS, account, place, limit)
+        lists::subscriptions(self, account, place, limit)
     }
 
     fn public_subscription(&mut self, account: &str, service: &str, node_name: &str) -> Result<Option<PublicEntry>> {

@@ -95,6 +95,14 @@ CREATE TABLE items (
 CREATE UNIQUE INDEX items_id ON items (node, id);
 CREATE INDEX items_untimely ON items (node, published) WHERE latest IS NOT NULL;
 
+CREATE TABLE item_gaps (
+    -- How many of 512 items in a row (seq_key / 512) were removed, apart from the oldest: pages tell their place with it.
+    node INTEGER NOT NULL REFERENCES nodes ON DELETE CASCADE,
+    block INTEGER NOT NULL,
+    missing INTEGER NOT NULL,
+    PRIMARY KEY (node, block)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE affiliations (
     -- How bare JIDs stand to a node; no row means none.
     node INTEGER NOT NULL REFERENCES nodes ON DELETE CASCADE,
@@ -144,17 +152,30 @@ CREATE INDEX subscriptions_pending_service ON subscriptions (service, node) WHER
 CREATE INDEX subscriptions_expire_at ON subscriptions (expire_at) WHERE expire_at IS NOT NULL;
 CREATE INDEX subscriptions_expire_presence ON subscriptions (jid) WHERE expire_presence;
 
-CREATE TABLE public_subscribers (
-    -- Who is listed as a subscriber of a node (XEP-0465), in the order of becoming public.
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
-    node INTEGER NOT NULL REFERENCES nodes ON DELETE CASCADE,
-    bare TEXT NOT NULL,
-    since INTEGER NOT NULL,
-    UNIQUE (node, bare)
+CREATE TABLE public_lists (
+    -- What is counted about the public subscribers of a node.
+    node INTEGER PRIMARY KEY REFERENCES nodes ON DELETE CASCADE,
+    last_position INTEGER NOT NULL,
+    entries INTEGER NOT NULL
 ) STRICT;
 
--- Every index ends with the rowid, here the position.
-CREATE INDEX public_subscribers_node ON public_subscribers (node);
+CREATE TABLE public_subscribers (
+    -- Who is listed as a subscriber of a node (XEP-0465), in the order of becoming public.
+    node INTEGER NOT NULL REFERENCES nodes ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    bare TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (node, position),
+    UNIQUE (node, bare)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE public_gaps (
+    -- The same for positions as item_gaps for items.
+    node INTEGER NOT NULL REFERENCES nodes ON DELETE CASCADE,
+    block INTEGER NOT NULL,
+    missing INTEGER NOT NULL,
+    PRIMARY KEY (node, block)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE public_subscriptions (
     -- What an account lists as its subscriptions (XEP-0465), in the order of becoming public.
@@ -166,6 +187,7 @@ CREATE TABLE public_subscriptions (
     UNIQUE (account, service, node_name)
 ) STRICT;
 
+-- Every index ends with the rowid, here the position.
 CREATE INDEX public_subscriptions_account ON public_subscriptions (account);
 CREATE INDEX public_subscriptions_node ON public_subscriptions (service, node_name);
 
