@@ -204,13 +204,6 @@ pub trait ReadStore: Send {
 pub trait Transaction {
     /// Makes everything durable as the store's setting says.
     fn commit(self: Box<Self>) -> Result<()>;
-    /// Marks a point to return to; marks nest.
-    fn savepoint(&mut self) -> Result<()>;
-    /// Forgets the last mark and keeps what was done since.
-    fn release(&mut self) -> Result<()>;
-    /// Returns to the last mark, undoes what was done since, and forgets the mark.
-    fn rollback(&mut self) -> Result<()>;
-
     // ---- services ----
 
     /// The service of that address.

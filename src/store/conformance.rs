@@ -45,8 +45,6 @@ macro_rules! suite {
 suite! {
     transactions {
         what_is_not_committed_is_gone,
-        savepoints_nest,
-        savepoints_that_do_not_exist,
         a_refused_row_leaves_the_transaction_usable,
     }
     nodes {

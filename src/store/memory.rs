@@ -59,7 +59,7 @@ impl Memory {
 
 impl Store for Memory {
     fn begin(&mut self) -> Result<Box<dyn Transaction + '_>> {
-        Ok(Box::new(Open { memory: self, marks: 0, committed: false }))
+        Ok(Box::new(Open { memory: self, committed: false }))
     }
 
     fn statistics(&mut self) -> Result<Vec<(&'static str, i64)>> {
@@ -75,7 +75,6 @@ impl Store for Memory {
 
 struct Open<'a> {
     memory: &'a mut Memory,
-    marks: usize,
     committed: bool,
 }
 
@@ -189,26 +188,6 @@ impl Open<'_> {
 impl Transaction for Open<'_> {
     fn commit(mut self: Box<Self>) -> Result<()> {
         self.committed = true;
-        Ok(())
-    }
-
-    fn savepoint(&mut self) -> Result<()> {
-        self.marks += 1;
-        self.tables().mark();
-        Ok(())
-    }
-
-    fn release(&mut self) -> Result<()> {
-        refuse_if(self.marks == 0, "there is no savepoint")?;
-        self.marks -= 1;
-        self.tables().release();
-        Ok(())
-    }
-
-    fn rollback(&mut self) -> Result<()> {
-        refuse_if(self.marks == 0, "there is no savepoint")?;
-        self.marks -= 1;
-        self.tables().rollback();
         Ok(())
     }
 

@@ -9,13 +9,11 @@ pub(super) struct Table<K, V> {
     rows: BTreeMap<K, V>,
     /// What the changes since the transaction began have replaced.
     undo: Vec<(K, Option<V>)>,
-    /// Lengths of `undo` to return to.
-    marks: Vec<usize>,
 }
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), undo: Vec::new(), marks: Vec::new() }
+        Self { rows: BTreeMap::new(), undo: Vec::new() }
     }
 }
 
@@ -45,34 +43,16 @@ impl<K: Ord + Clone, V: Clone> Table<K, V> {
         keys.iter().filter_map(|key| self.take(key)).collect()
     }
 
-    pub(super) fn mark(&mut self) {
-        self.marks.push(self.undo.len());
-    }
-
-    pub(super) fn release(&mut self) {
-        self.marks.pop();
-    }
-
-    pub(super) fn rollback(&mut self) {
-        let length = self.marks.pop().unwrap_or(0);
-        self.go_back(length);
-    }
-
-    fn go_back(&mut self, length: usize) {
-        for (key, old) in self.undo.drain(length..).rev() {
-            match old {
-                Some(row) => self.rows.insert(key, row),
-                None => self.rows.remove(&key),
-            };
-        }
-    }
-
     pub(super) fn end(&mut self, keep: bool) {
         if !keep {
-            self.go_back(0);
+            for (key, old) in self.undo.drain(..).rev() {
+                match old {
+                    Some(row) => self.rows.insert(key, row),
+                    None => self.rows.remove(&key),
+                };
+            }
         }
         self.undo.clear();
-        self.marks.clear();
     }
 }
 
@@ -84,18 +64,6 @@ macro_rules! tables {
         }
 
         impl Tables {
-            fn mark(&mut self) {
-                $(self.$table.mark();)+
-            }
-
-            fn release(&mut self) {
-                $(self.$table.release();)+
-            }
-
-            fn rollback(&mut self) {
-                $(self.$table.rollback();)+
-            }
-
             fn end(&mut self, keep: bool) {
                 $(self.$table.end(keep);)+
             }

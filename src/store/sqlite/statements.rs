@@ -109,9 +109,6 @@ statements! {
     DATA_VERSION = "PRAGMA data_version";
     COMMIT = "COMMIT";
     ROLLBACK = "ROLLBACK";
-    SAVEPOINT = "SAVEPOINT mark";
-    RELEASE = "RELEASE mark";
-    ROLLBACK_TO = "ROLLBACK TO mark";
 
     // Services.
     SELECT_SERVICE = "SELECT service, jid, imported, nodes, bytes FROM services WHERE jid = ?1";

@@ -17,10 +17,6 @@ use crate::time::Timestamp;
 pub(super) struct Open<'a> {
     connection: &'a Connection,
     state: State,
-    /// Savepoints that the caller has asked for, and how many of them SQLite knows. It is told before the next change,
-    /// so that what only reads pays nothing.
-    marks: usize,
-    told: usize,
     /// What has run in this transaction: looking each up by its text every time costs more than many of them.
     statements: Vec<(&'static str, CachedStatement<'a>)>,
 }
@@ -37,7 +33,7 @@ enum State {
 impl<'a> Open<'a> {
     /// Begins a transaction, with [`statements::BEGIN`] or [`statements::BEGIN_READING`].
     pub(super) fn begin(connection: &'a Connection, how: &'static str) -> Result<Self> {
-        let mut open = Self { connection, state: State::Lost, marks: 0, told: 0, statements: Vec::new() };
+        let mut open = Self { connection, state: State::Lost, statements: Vec::new() };
         connection.prepare_cached(how).and_then(|mut begin| begin.raw_execute()).map_err(failed)?;
         open.state = State::Open;
         Ok(open)
@@ -78,17 +74,8 @@ impl<'a> Open<'a> {
         self.run(sql, |statement| statement.raw_execute().map(drop))
     }
 
-    fn tell_marks(&mut self) -> Result<()> {
-        while self.told < self.marks {
-            self.control(statements::SAVEPOINT)?;
-            self.told += 1;
-        }
-        Ok(())
-    }
-
     /// Runs a statement that changes rows; how many it changed.
     pub(super) fn execute(&mut self, sql: &'static str, params: impl Params) -> Result<usize> {
-        self.tell_marks()?;
         self.run(sql, |statement| statement.execute(params))
     }
 
@@ -98,7 +85,6 @@ impl<'a> Open<'a> {
         sql: &'static str,
         bind: impl FnOnce(&mut Statement<'_>) -> rusqlite::Result<()>,
     ) -> Result<usize> {
-        self.tell_marks()?;
         self.run(sql, |statement| {
             statement.clear_bindings();
             bind(statement)?;
@@ -140,14 +126,6 @@ impl<'a> Open<'a> {
     pub(super) fn last_key(&self) -> i64 {
         self.connection.last_insert_rowid()
     }
-
-    fn marked(&self) -> Result<()> {
-        self.must_be_open()?;
-        if self.marks == 0 {
-            return Err(Error::new(ErrorKind::Store, "there is no savepoint"));
-        }
-        Ok(())
-    }
 }
 
 impl Drop for Open<'_> {
@@ -173,30 +151,6 @@ impl Transaction for Open<'_> {
         self.control(statements::COMMIT)?;
         self.state = State::Committed;
         Ok(())
-    }
-
-    fn savepoint(&mut self) -> Result<()> {
-        self.must_be_open()?;
-        self.marks += 1;
-        Ok(())
-    }
-
-    fn release(&mut self) -> Result<()> {
-        self.marked()?;
-        if self.told == self.marks {
-            self.control(statements::RELEASE)?;
-            self.told -= 1;
-        }
-        self.marks -= 1;
-        Ok(())
-    }
-
-    fn rollback(&mut self) -> Result<()> {
-        self.marked()?;
-        if self.told == self.marks {
-            self.control(statements::ROLLBACK_TO)?;
-        }
-        self.release()
     }
 
     fn service(&mut self, jid: &str) -> Result<Option<Service>> {
