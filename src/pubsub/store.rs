@@ -319,6 +319,8 @@ pub trait Transaction {
     fn nodes_with_pending(&mut self, service: ServiceKey) -> Result<Vec<NodeName>>;
     /// All of a bare JID (and its full JIDs), at one service or everywhere, in the order of service and node name.
     fn subscriptions_of(&mut self, bare: &str, service: Option<ServiceKey>) -> Result<Vec<PlacedSubscription>>;
+    /// How many subscriptions a bare JID (and its full JIDs) has at a service.
+    fn count_subscriptions_of(&mut self, bare: &str, service: ServiceKey) -> Result<i64>;
     /// Those whose lease has ended at `now`, at most `limit`.
     fn expired_subscriptions(&mut self, now: Timestamp, limit: usize) -> Result<Vec<PlacedSubscription>>;
     /// The earliest end of a lease.

@@ -79,6 +79,7 @@ suite! {
         subscribers_page_by_page,
         pending,
         all_of_a_jid,
+        subscriptions_are_counted,
         leases,
         bound_to_presence,
         subscription_keys_are_not_used_again,

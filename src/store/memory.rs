@@ -506,6 +506,10 @@ impl Transaction for Open<'_> {
         Ok(found)
     }
 
+    fn count_subscriptions_of(&mut self, bare: &str, service: ServiceKey) -> Result<i64> {
+        Ok(self.subscriptions_of(bare, Some(service))?.len() as i64)
+    }
+
     fn expired_subscriptions(&mut self, now: Timestamp, limit: usize) -> Result<Vec<PlacedSubscription>> {
         let mut found = self.subscriptions_where(|subscription| lease_end(subscription).is_some_and(|end| end <= now));
         found.sort_by_key(|placed| (lease_end(&placed.subscription), placed.subscription.key));

@@ -218,9 +218,9 @@ fn join(
         }
         return Ok(subscription);
     }
-    let limit = service.policy().max_subscriptions as usize;
+    let limit = i64::from(service.policy().max_subscriptions);
     let row = context.make_service(service)?;
-    if context.store().subscriptions_of(jid.bare_str(), Some(row.key))?.len() >= limit {
+    if context.store().count_subscriptions_of(jid.bare_str(), row.key)? >= limit {
         let error = StanzaError::new(Condition::PolicyViolation).of_type(ErrorType::Wait);
         return Err(error.with(PubsubCondition::TooManySubscriptions).into());
     }

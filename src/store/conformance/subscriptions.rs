@@ -3,7 +3,9 @@
 use super::{SERVICE, at, commit, make_node, new_node};
 use crate::error::Result;
 use crate::jid::Jid;
-use crate::pubsub::store::{NewSubscription, NodeKey, PlacedSubscription, Store, SubscriptionKey, Transaction};
+use crate::pubsub::store::{
+    NewSubscription, NodeKey, PlacedSubscription, ServiceKey, Store, SubscriptionKey, Transaction,
+};
 use crate::pubsub::subscription::{Expiry, SubscriptionType};
 use crate::pubsub::{Subscription, SubscriptionOptions, SubscriptionState};
 
@@ -178,6 +180,30 @@ pub(super) fn all_of_a_jid(store: &mut dyn Store) {
         assert_eq!(t.subscriptions_of("nobody@example", Some(service))?, []);
         Ok(())
     });
+}
+
+pub(super) fn subscriptions_are_counted(store: &mut dyn Store) {
+    let full = "romeo@montague.example/x";
+    let count = |store: &mut dyn Store, service| commit(store, |t| t.count_subscriptions_of(ROMEO, service));
+    let (here, there, node, gone) = commit(store, |t| {
+        let (here, elsewhere) = (make_node(t, "a.example", "a")?, make_node(t, "b.example", "a")?);
+        let gone = plain(t, here.key, full, "1")?;
+        plain(t, here.key, ROMEO, "1")?;
+        let other = make_node(t, "a.example", "b")?.key;
+        plain(t, other, ROMEO, "1")?;
+        plain(t, here.key, "romeo@montague", "1")?;
+        plain(t, elsewhere.key, ROMEO, "1")?;
+        Ok((here.service, elsewhere.service, here.key, gone))
+    });
+    assert_eq!([count(store, here), count(store, there), count(store, ServiceKey(99_999))], [3, 1, 0]);
+    commit(store, |t| t.delete_subscription(gone));
+    assert_eq!([count(store, here), count(store, there)], [2, 1]);
+    commit(store, |t| t.delete_subscription(gone));
+    assert_eq!(count(store, here), 2, "it was gone before");
+    commit(store, |t| t.delete_node(node));
+    assert_eq!([count(store, here), count(store, there)], [1, 1]);
+    commit(store, |t| t.delete_service(here));
+    assert_eq!([count(store, here), count(store, there)], [0, 1]);
 }
 
 pub(super) fn leases(store: &mut dyn Store) {

@@ -213,6 +213,7 @@ statements! {
         "ORDER BY services.jid, nodes.name, s.subscription");
     SELECT_SUBSCRIPTIONS_OF_AT = concat!(placed_row!(), "WHERE s.bare = ?1 AND s.service = ?2 ",
         "ORDER BY nodes.name, s.subscription");
+    COUNT_SUBSCRIPTIONS_OF = "SELECT subscriptions FROM subscribers WHERE bare = ?1 AND service = ?2";
     SELECT_EXPIRED_SUBSCRIPTIONS = concat!(placed_row!(), "WHERE s.expire_at <= ?1 ",
         "ORDER BY s.expire_at, s.subscription LIMIT ?2");
     SELECT_NEXT_LEASE_END =

@@ -10,8 +10,9 @@ use rusqlite::{Connection, StatementStatus};
 
 use super::{Durability, MIGRATIONS, Options, Sqlite, apply, migrate, statements};
 use crate::error::{Error, ErrorKind, Result};
-use crate::pubsub::store::{Place, ServiceKey, Store, Transaction};
-use crate::pubsub::{Counters, Item};
+use crate::jid::Jid;
+use crate::pubsub::store::{NewSubscription, NodeKey, Place, ServiceKey, Store, SubscriptionKey, Transaction};
+use crate::pubsub::{Counters, Item, SubId, SubscriptionOptions, SubscriptionState};
 use crate::store::conformance::{Folder, SERVICE, at, commit, item, make_node, new_node};
 
 fn options() -> Options {
@@ -171,6 +172,18 @@ fn gaps_cost_little() {
     }
 }
 
+fn subscribe(t: &mut dyn Transaction, node: NodeKey, jid: &str, number: i64) -> Result<SubscriptionKey> {
+    t.insert_subscription(&NewSubscription {
+        node,
+        jid: &Jid::parse(jid).expect("a JID"),
+        subid: &SubId::from(number.to_string().as_str()),
+        state: SubscriptionState::Subscribed,
+        wants_public: false,
+        options: &SubscriptionOptions::default(),
+        created: at(number),
+    })
+}
+
 #[test]
 fn the_work_does_not_grow_with_the_data() {
     let folder = Folder::new();
@@ -224,6 +237,16 @@ fn the_work_does_not_grow_with_the_data() {
         measure(&|t| t.public_subscribers(node, Place::Last, 10).map(drop));
         measure(&|t| t.insert_public_subscriber(node, "new", at(1)).map(drop));
         measure(&|t| t.delete_public_subscriber(node, "50").map(drop));
+        commit(&mut store, |t| {
+            (1..=size).try_for_each(|number| subscribe(t, node, "romeo@montague.example", number).map(drop))
+        });
+        steps(&store);
+        let mut measure = |work: &dyn Fn(&mut dyn Transaction) -> Result<()>| {
+            commit(&mut store, work);
+            cost.push(steps(&store));
+        };
+        measure(&|t| subscribe(t, node, "romeo@montague.example", 0).and_then(|key| t.delete_subscription(key)));
+        measure(&|t| t.count_subscriptions_of("romeo@montague.example", ServiceKey(1)).map(drop));
         costs.push(cost);
     }
     let planned_anew = statements::ALL

@@ -341,6 +341,11 @@ impl Transaction for Open<'_> {
         }
     }
 
+    fn count_subscriptions_of(&mut self, bare: &str, service: ServiceKey) -> Result<i64> {
+        let counted = self.optional(statements::COUNT_SUBSCRIPTIONS_OF, (bare, service.0), rows::number)?;
+        Ok(counted.unwrap_or_default())
+    }
+
     fn expired_subscriptions(&mut self, now: Timestamp, limit: usize) -> Result<Vec<PlacedSubscription>> {
         let values = (now.micros(), sql_limit(limit));
         self.all(statements::SELECT_EXPIRED_SUBSCRIPTIONS, values, rows::placed_subscription)

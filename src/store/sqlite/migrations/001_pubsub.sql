@@ -152,6 +152,24 @@ CREATE INDEX subscriptions_pending_service ON subscriptions (service, node) WHER
 CREATE INDEX subscriptions_expire_at ON subscriptions (expire_at) WHERE expire_at IS NOT NULL;
 CREATE INDEX subscriptions_expire_presence ON subscriptions (jid) WHERE expire_presence;
 
+CREATE TABLE subscribers (
+    -- How many subscriptions a bare JID (and its full JIDs) has at a service: each new one is held against the limit.
+    bare TEXT NOT NULL,
+    service INTEGER NOT NULL,
+    subscriptions INTEGER NOT NULL CHECK (subscriptions >= 0),
+    PRIMARY KEY (bare, service)
+) STRICT, WITHOUT ROWID;
+
+-- Triggers, because subscriptions go with their node as well.
+CREATE TRIGGER subscriptions_made AFTER INSERT ON subscriptions BEGIN
+    INSERT INTO subscribers (bare, service, subscriptions) VALUES (new.bare, new.service, 1)
+        ON CONFLICT (bare, service) DO UPDATE SET subscriptions = subscriptions + 1;
+END;
+CREATE TRIGGER subscriptions_ended AFTER DELETE ON subscriptions BEGIN
+    UPDATE subscribers SET subscriptions = subscriptions - 1 WHERE bare = old.bare AND service = old.service;
+    DELETE FROM subscribers WHERE bare = old.bare AND service = old.service AND subscriptions = 0;
+END;
+
 CREATE TABLE public_lists (
     -- What is counted about the public subscribers of a node.
     node INTEGER PRIMARY KEY REFERENCES nodes ON DELETE CASCADE,
