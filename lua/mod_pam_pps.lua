@@ -23,7 +23,9 @@ local xmlns_commands = "http://jabber.org/protocol/commands";
 local xmlns_disco_info = "http://jabber.org/protocol/disco#info";
 local xmlns_disco_items = "http://jabber.org/protocol/disco#items";
 local xmlns_forms = "jabber:x:data";
+local xmlns_mam = "urn:xmpp:mam:2";
 local xmlns_pam = "urn:xmpp:pam:0";
+local xmlns_pps = "urn:xmpp:pps:";
 local xmlns_pubsub = "http://jabber.org/protocol/pubsub";
 local xmlns_pubsub_event = xmlns_pubsub .. "#event";
 local xmlns_pubsub_owner = xmlns_pubsub .. "#owner";
@@ -71,6 +73,13 @@ local function is_get_pending(stanza)
 	return command.attr.xmlns == xmlns_commands and (command.attr.node or ""):sub(1, #xmlns_pubsub) == xmlns_pubsub;
 end
 
+-- Archives of nodes that the engine makes up; the others are the host's.
+local function is_archive_query(stanza)
+	local query = stanza.tags[1];
+	local node = query.attr.node;
+	return query.attr.xmlns == xmlns_mam and node ~= nil and (node == xmlns_pam or node:sub(1, #xmlns_pps) == xmlns_pps);
+end
+
 local function account_of(event) --> username
 	return event.stanza.attr.to and jid.node(event.stanza.attr.to) or event.origin.username;
 end
@@ -97,7 +106,8 @@ local function hook_iqs(place)
 			return nil;
 		end
 		local xmlns = child.attr.xmlns;
-		if xmlns == xmlns_pam or xmlns == xmlns_pam .. "#filter" or (xmlns == xmlns_commands and is_get_pending(stanza)) then
+		if xmlns == xmlns_pam or xmlns == xmlns_pam .. "#filter" or (xmlns == xmlns_commands and is_get_pending(stanza))
+		or is_archive_query(stanza) then
 			return take(event);
 		elseif place == "bare" or is_component then
 			if xmlns == xmlns_disco_items or (xmlns == xmlns_disco_info and not answered_by_host(event)) then
@@ -114,6 +124,13 @@ hook_iqs("bare");
 if is_component then
 	hook_iqs("full");
 else
+	-- Before mod_mam, which takes every query of an account to itself.
+	module:hook("iq/self", function (event)
+		local type = event.stanza.attr.type;
+		if (type == "get" or type == "set") and is_archive_query(event.stanza) then
+			return take(event);
+		end
+	end, priority);
 	module:hook("iq/bare/" .. xmlns_pubsub .. ":pubsub", take, pubsub_priority);
 	module:hook("iq/bare/" .. xmlns_pubsub_owner .. ":pubsub", take, pubsub_priority);
 end

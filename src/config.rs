@@ -118,7 +118,17 @@ pub const OPTIONS: &[OptionInfo] = &[
         true,
         "XEP-0376 extension: follow contacts' nodes by subscriptions of the account",
     ),
-    option("journal", "false", Shape::Boolean, true, "XEP-0376 extension: keep events that nobody saw"),
+    option(
+        "auto_subscribe_expiry",
+        "2592000",
+        Shape::Number(1, 1 << 31),
+        true,
+        "seconds until a subscription made by auto_subscribe ends for which no client has asked",
+    ),
+    option("journal", "false", Shape::Boolean, true, "XEP-0376 extension: keep events for devices that were away"),
+    option("journal_max_events", "10000", Shape::Number(1, 1 << 31), true, "events kept for one account"),
+    option("journal_max_bytes", "4194304", Shape::Number(1_000, 1 << 40), true, "bytes of events kept for one account"),
+    option("journal_expiry", "2592000", Shape::Number(1, 1 << 31), true, "seconds for which an event is kept"),
     option("eventing", "", Shape::Word(&["", "false", "true", "rooms", "conversations"]), true, "XEP-0207 profile"),
     option("max_nodes", "1000", Shape::Number(1, 1 << 31), true, "nodes of one account; a component has no limit"),
     option(

@@ -10,7 +10,7 @@
 //! | [`xep`] | the extensions, one file each |
 //! | [`pubsub`] | the model: nodes, items, subscriptions, affiliations, and who may do what |
 //! | [`store`] | SQLite and memory |
-//! | [`xml`], [`stanza`], [`forms`], [`rsm`], [`jid`], [`time`] | what goes over the wire |
+//! | [`xml`], [`stanza`], [`forms`], [`rsm`], [`mam`], [`jid`], [`time`] | what goes over the wire |
 //! | [`config`] | the table of options |
 //!
 //! Servers in other languages use the C ABI, `include/pam_pps.h`.
@@ -21,6 +21,7 @@ pub mod error;
 pub mod ffi;
 pub mod forms;
 pub mod jid;
+pub mod mam;
 pub mod ns;
 pub mod pubsub;
 pub mod rsm;

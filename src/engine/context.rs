@@ -50,6 +50,19 @@ impl From<crate::rsm::Malformed> for Stop {
     }
 }
 
+impl From<crate::mam::Rejected> for Stop {
+    fn from(rejected: crate::mam::Rejected) -> Self {
+        use crate::mam::Rejected;
+        match rejected {
+            Rejected::Unknown(field) => {
+                let text = format!("the archive has no field \"{}\"", field.escape_default());
+                StanzaError::new(Condition::FeatureNotImplemented).text(text).into()
+            }
+            Rejected::Malformed(why) => StanzaError::new(Condition::BadRequest).text(why).into(),
+        }
+    }
+}
+
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         Self::Failed(error)

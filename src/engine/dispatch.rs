@@ -241,6 +241,9 @@ fn tick(context: &mut Context<'_>) -> Handled<()> {
     }
     let ended = context.store().expired_subscriptions(now, SWEEP)?;
     context.end_placed(ended, super::subscriptions::Ending::Told)?;
+    if context.store().next_journal_end()?.is_some_and(|end| end <= now) {
+        context.change().delete_expired_journal(now, SWEEP)?;
+    }
     for intent in context.store().overdue_intents(now, SWEEP)? {
         for extension in EXTENSIONS {
             extension.on_overdue(context, &intent)?;
@@ -260,6 +263,7 @@ fn plan(context: &mut Context<'_>) -> Handled<()> {
         context.store().next_sweep()?,
         context.store().next_lease_end()?,
         context.store().next_deadline()?,
+        context.store().next_journal_end()?,
         context.memory.presences.next_deadline(),
     ];
     if let Some(due) = due.into_iter().flatten().min() {

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::pubsub::NodeConfig;
 use crate::pubsub::config::Limit;
 use crate::pubsub::policy::{CreateNodes, Kind, Policy};
+use crate::pubsub::store::JournalLimits;
 use crate::xml::Limits;
 
 /// What a host or component of this server is to the engine.
@@ -52,6 +53,16 @@ pub(crate) struct Host {
     pub(crate) policy: Policy,
     pub(crate) import: bool,
     pub(crate) events: bool,
+    /// What is kept of events for the accounts; none if nothing is.
+    pub(crate) journal: Option<Journal>,
+}
+
+/// The journals of accounts (extension to XEP-0376).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Journal {
+    pub(crate) limits: JournalLimits,
+    /// Seconds.
+    pub(crate) expiry: i64,
 }
 
 /// All of them, by domain.
@@ -59,10 +70,8 @@ pub(crate) type Hosts = HashMap<String, Arc<Host>>;
 
 impl Host {
     pub(crate) fn read(domain: &str, kind: ServiceKind, config: &Config) -> Result<Self> {
-        for (option, later) in [("auto_subscribe", "true"), ("journal", "true")] {
-            if config.text(option) == later {
-                return Err(unsupported(option));
-            }
+        if config.text("auto_subscribe") == "true" {
+            return Err(unsupported("auto_subscribe"));
         }
         if !matches!(config.text("eventing"), "" | "false") {
             return Err(unsupported("eventing"));
@@ -99,12 +108,20 @@ impl Host {
             max_bytes: if account { config.number("max_bytes") } else { u64::MAX },
             max_subscriptions: u32::try_from(config.number("max_subscriptions")).unwrap_or(u32::MAX),
         };
+        let journal = Journal {
+            limits: JournalLimits {
+                entries: usize::try_from(config.number("journal_max_events")).unwrap_or(usize::MAX),
+                bytes: usize::try_from(config.number("journal_max_bytes")).unwrap_or(usize::MAX),
+            },
+            expiry: i64::try_from(config.number("journal_expiry")).unwrap_or(i64::MAX),
+        };
         Ok(Self {
             domain: domain.to_owned(),
             name: config.text("name").to_owned(),
             policy,
             import: config.boolean("import"),
             events: config.boolean("events"),
+            journal: (account && config.boolean("journal")).then_some(journal),
         })
     }
 }

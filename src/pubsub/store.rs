@@ -179,6 +179,64 @@ pub struct Intent {
     pub deadline: Timestamp,
 }
 
+/// An event that came for an account, kept for devices that were away (extension to XEP-0376).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalEntry {
+    /// Cursor: place in the order of arrival, never used again.
+    pub key: i64,
+    /// Whom it came from.
+    pub service: Arc<str>,
+    /// The node it is about.
+    pub node_name: NodeName,
+    /// When it came.
+    pub arrived: Timestamp,
+    /// Whether a device was there to see it.
+    pub seen: bool,
+    /// What the message held, as XML.
+    pub content: Arc<str>,
+}
+
+/// What to insert as an entry of a journal.
+#[derive(Debug, Clone, Copy)]
+pub struct NewJournalEntry<'a> {
+    /// Whom it came from.
+    pub service: &'a str,
+    /// The node it is about.
+    pub node_name: &'a str,
+    /// When it came.
+    pub arrived: Timestamp,
+    /// From when on it is not there any more.
+    pub expire_at: Timestamp,
+    /// Whether a device was there to see it.
+    pub seen: bool,
+    /// What the message held, as XML.
+    pub content: &'a str,
+}
+
+/// How much the journal of one account holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalLimits {
+    /// Entries.
+    pub entries: usize,
+    /// Bytes of all their contents.
+    pub bytes: usize,
+}
+
+/// Which entries of a journal are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalFilter<'a> {
+    /// Those of one service.
+    pub service: Option<&'a str>,
+    /// Those about nodes of one name.
+    pub node_name: Option<&'a str>,
+    /// Those that came at this time or later.
+    pub start: Timestamp,
+    /// Those that came at this time or before.
+    pub end: Timestamp,
+    /// The present time: what has expired is not there.
+    pub now: Timestamp,
+}
+
 /// A place where data is kept: a SQLite file, memory.
 pub trait Store: Send {
     /// Begins the one write transaction.
@@ -352,6 +410,10 @@ pub trait Transaction {
     fn public_subscriptions(&mut self, account: &str, place: Place<i64>, limit: u64) -> Result<Page<PublicEntry>>;
     /// One member of the list of the account.
     fn public_subscription(&mut self, account: &str, service: &str, node_name: &str) -> Result<Option<PublicEntry>>;
+    /// Position of the first member of the node's list that became public at that time or later.
+    fn public_subscribers_since(&mut self, node: NodeKey, time: Timestamp) -> Result<Option<i64>>;
+    /// The same of the account's list.
+    fn public_subscriptions_since(&mut self, account: &str, time: Timestamp) -> Result<Option<i64>>;
     /// Takes every entry of the account off; how many there were.
     fn delete_public_subscriptions(&mut self, account: &str) -> Result<i64>;
     /// Entries of `public_subscriptions` that an ended node leaves behind: the accounts that list this node publicly.
@@ -385,6 +447,29 @@ pub trait Transaction {
     fn next_deadline(&mut self) -> Result<Option<Timestamp>>;
     /// Removes entries, version and intents of the account.
     fn delete_pam_account(&mut self, account: &str) -> Result<()>;
+
+    // ---- events kept for accounts (extension to XEP-0376) ----
+
+    /// Writes an entry at the end of the account's journal; the oldest ones go beyond the limits.
+    fn insert_journal_entry(&mut self, account: &str, new: &NewJournalEntry<'_>, limits: JournalLimits) -> Result<()>;
+    /// The newest entry about that node, expired or not.
+    fn last_journal_entry(&mut self, account: &str, service: &str, node_name: &str) -> Result<Option<JournalEntry>>;
+    /// Notes that a device has seen the entry of that key.
+    fn see_journal_entry(&mut self, entry: i64) -> Result<()>;
+    /// Part of the account's journal.
+    fn journal(
+        &mut self,
+        account: &str,
+        filter: &JournalFilter<'_>,
+        place: Place<i64>,
+        limit: u64,
+    ) -> Result<Page<JournalEntry>>;
+    /// Removes entries of all accounts that have expired at `now`, at most `limit`.
+    fn delete_expired_journal(&mut self, now: Timestamp, limit: usize) -> Result<()>;
+    /// When the next entry expires.
+    fn next_journal_end(&mut self) -> Result<Option<Timestamp>>;
+    /// Removes the account's journal.
+    fn delete_journal(&mut self, account: &str) -> Result<()>;
 
     // ---- capabilities (XEP-0115, XEP-0390) ----
 

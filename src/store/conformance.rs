@@ -1,6 +1,7 @@
 //! What every store has to do: each part is run against each store.
 
 mod items;
+mod journal;
 mod lists;
 mod nodes;
 mod subscriptions;
@@ -83,6 +84,12 @@ suite! {
         leases,
         bound_to_presence,
         subscription_keys_are_not_used_again,
+    }
+    journal {
+        journals_hold_what_came,
+        journals_in_pages,
+        journals_are_bounded,
+        journals_expire,
     }
     lists {
         public_subscribers,

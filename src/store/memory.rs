@@ -3,18 +3,21 @@
 //! Every table is a sorted map that remembers what it replaced, so that going back is putting the old rows in place
 //! again. There are few indexes: what SQL would look up is often looked for here.
 
+mod journal;
 mod tables;
 
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::pubsub::store::{
-    Intent, MAX_SEQ, NewSubscription, NodeKey, Page, PamEntry, Place, PlacedSubscription, PublicEntry, Removed,
-    Service, ServiceKey, Store, SubscriptionKey, Transaction,
+    Intent, JournalEntry, JournalFilter, JournalLimits, MAX_SEQ, NewJournalEntry, NewSubscription, NodeKey, Page,
+    PamEntry, Place, PlacedSubscription, PublicEntry, Removed, Service, ServiceKey, Store, SubscriptionKey,
+    Transaction,
 };
 use crate::pubsub::subscription::Expiry;
 use crate::pubsub::{Affiliation, Counters, Item, ItemId, Node, NodeConfig, NodeName, Subscription, SubscriptionState};
 use crate::time::Timestamp;
+use journal::Kept;
 use tables::tables;
 
 tables! {
@@ -32,6 +35,7 @@ tables! {
     pam_entries: (Arc<str>, Arc<str>, NodeName, Arc<str>) => PamEntry,
     pam_versions: Arc<str> => i64,
     intents: Arc<str> => Intent,
+    journal: (Arc<str>, i64) => Kept,
     capabilities: Arc<str> => Capability,
     values: Arc<str> => String,
 }
@@ -588,6 +592,16 @@ impl Transaction for Open<'_> {
         Ok(found.map(|(_, entry)| entry.clone()))
     }
 
+    fn public_subscribers_since(&mut self, node: NodeKey, time: Timestamp) -> Result<Option<i64>> {
+        let mut of_node = self.tables().public_subscribers.iter().filter(|((key, _), _)| *key == node);
+        Ok(of_node.find(|(_, entry)| entry.since >= time).map(|((_, position), _)| *position))
+    }
+
+    fn public_subscriptions_since(&mut self, account: &str, time: Timestamp) -> Result<Option<i64>> {
+        let mut of_account = self.tables().public_subscriptions.iter().filter(|((key, _), _)| **key == *account);
+        Ok(of_account.find(|(_, entry)| entry.since >= time).map(|((_, position), _)| *position))
+    }
+
     fn delete_public_subscriptions(&mut self, account: &str) -> Result<i64> {
         Ok(self.tables().public_subscriptions.take_if(|(key, _), _| **key == *account).len() as i64)
     }
@@ -665,6 +679,44 @@ impl Transaction for Open<'_> {
         self.tables().pam_entries.take_if(|key, _| *key.0 == *account);
         self.tables().pam_versions.take(&account.into());
         self.tables().intents.take_if(|_, intent| *intent.account == *account);
+        Ok(())
+    }
+
+    fn insert_journal_entry(&mut self, account: &str, new: &NewJournalEntry<'_>, limits: JournalLimits) -> Result<()> {
+        self.insert_into_journal(account, new, limits);
+        Ok(())
+    }
+
+    fn last_journal_entry(&mut self, account: &str, service: &str, node_name: &str) -> Result<Option<JournalEntry>> {
+        Ok(self.last_in_journal(account, service, node_name))
+    }
+
+    fn see_journal_entry(&mut self, entry: i64) -> Result<()> {
+        self.see_in_journal(entry);
+        Ok(())
+    }
+
+    fn journal(
+        &mut self,
+        account: &str,
+        filter: &JournalFilter<'_>,
+        place: Place<i64>,
+        limit: u64,
+    ) -> Result<Page<JournalEntry>> {
+        Ok(page(self.journal_part(account, filter), place, limit))
+    }
+
+    fn delete_expired_journal(&mut self, now: Timestamp, limit: usize) -> Result<()> {
+        self.expire_journal(now, limit);
+        Ok(())
+    }
+
+    fn next_journal_end(&mut self) -> Result<Option<Timestamp>> {
+        Ok(self.tables().journal.values().map(|kept| kept.expire_at).min())
+    }
+
+    fn delete_journal(&mut self, account: &str) -> Result<()> {
+        self.tables().journal.take_if(|(owner, _), _| **owner == *account);
         Ok(())
     }
 

@@ -1,15 +1,13 @@
 //! Extension to XEP-0376, section 3.6: a resource takes the events of some nodes only.
 //!
-//! `<filter xmlns='urn:xmpp:pam:0#filter'/>` holds for the session of the resource that sets it. As long as no resource
-//! of an account has one, events are left to the host's routing; otherwise each resource gets its copy from here.
+//! `<filter xmlns='urn:xmpp:pam:0#filter'/>` holds for the session of the resource that sets it. What it does to events is
+//! said where they come in, with the subscriptions of the account.
 
 use super::{DocumentInfo, Extension, Reply, Request, Route, Where};
-use crate::engine::Decision;
-use crate::engine::context::{Context, Handled, ServiceRef};
+use crate::engine::context::{Context, Handled};
 use crate::engine::settings::Host;
-use crate::jid::{FullJid, Jid};
 use crate::ns;
-use crate::stanza::{Condition, IqType, Stanza, StanzaError};
+use crate::stanza::{Condition, IqType, StanzaError};
 use crate::xml::{self, Writer};
 
 /// Nodes in one filter.
@@ -31,56 +29,6 @@ impl Extension for Filter {
 
     fn routes(&self) -> &'static [Route] {
         &[Route { ns: ns::PAM_FILTER, name: "filter", handler: handle, reads: false }]
-    }
-
-    fn on_message(&self, context: &mut Context<'_>, stanza: &Stanza<'_>, to: &ServiceRef) -> Handled<bool> {
-        let Some(event) = stanza.element.child("event", ns::PUBSUB_EVENT).filter(|_| to.is_account()) else {
-            return Ok(false);
-        };
-        if !context.memory.presences.has_filters(to.jid.as_str()) {
-            return Ok(false);
-        }
-        let Some(node) = event.children().find_map(|child| child.attr("node")) else { return Ok(false) };
-        if !is_listed(context, to, &stanza.from, node)? {
-            return Ok(false);
-        }
-        deliver(context, stanza, to, node);
-        Ok(true)
-    }
-}
-
-/// Whether the account is subscribed to that node of that service.
-fn is_listed(context: &mut Context<'_>, account: &ServiceRef, from: &Jid, node: &str) -> Handled<bool> {
-    let account = account.jid.as_str();
-    let Some(service) = context.service_at(&from.to_bare()) else {
-        return Ok(!context.store().pam_entries_for(account, from.as_str(), node)?.is_empty());
-    };
-    let Some(node) = context.node(&service, node)? else { return Ok(false) };
-    let found = context.store().subscriptions_to(node.key, account)?;
-    Ok(found.iter().any(|subscription| subscription.jid.as_str() == account))
-}
-
-/// Sends a copy to each available resource whose filter lets it through.
-fn deliver(context: &mut Context<'_>, stanza: &Stanza<'_>, account: &ServiceRef, node: &str) {
-    let name = account.jid.as_str();
-    let mut resources: Vec<FullJid> = context
-        .memory
-        .presences
-        .resources(name, name)
-        .filter_map(|(resource, _)| FullJid::parse(&format!("{name}/{resource}")).ok())
-        .collect();
-    resources.sort_unstable();
-    let body: String = stanza.element.children().map(|child| child.to_standalone()).collect();
-    for jid in resources {
-        let filter = context.memory.presences.filter(&jid);
-        if filter.is_some_and(|nodes| !nodes.iter().any(|wanted| wanted == node)) {
-            continue;
-        }
-        let mut writer = Writer::with_capacity(body.len() + 128);
-        writer.start("message").attr("from", stanza.from.as_str()).attr("to", jid.as_str());
-        writer.optional_attr("id", Some(stanza.id).filter(|id| !id.is_empty()));
-        writer.optional_attr("type", Some(stanza.r#type).filter(|kind| !kind.is_empty())).raw(&body);
-        context.out.push(Decision::Route { stanza: writer.finish() });
     }
 }
 

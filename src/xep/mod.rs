@@ -3,6 +3,7 @@
 //! An extension says what it announces, which requests it answers and which events it follows. They meet through
 //! [`Context`] and through [`Happened`]; none imports another. A new one is a file here and a line in [`EXTENSIONS`].
 
+mod archive;
 mod authorization;
 mod caps;
 mod disco;
@@ -31,6 +32,7 @@ pub(crate) const EXTENSIONS: &[&dyn Extension] = &[
     &requests::Requests,
     &owner::Owner,
     &authorization::Authorization,
+    &archive::Archive,
     &pep::Pep,
     &pps::Pps,
     &pam::Pam,
@@ -100,6 +102,8 @@ pub(crate) enum Operation {
     Change,
     /// disco#info.
     Info,
+    /// A query of its archive (XEP-0442).
+    Archive,
 }
 
 /// Which requests an extension answers.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::{DocumentInfo, Extension, Operation, Reply, Request, Where};
+use crate::engine::Decision;
 use crate::engine::context::{Context, Handled, ServiceRef, Stop};
 use crate::engine::event::Happened;
 use crate::engine::ids::Ids;
@@ -14,12 +15,14 @@ use crate::engine::notify::{Audience, Reach, retract_body};
 use crate::engine::settings::Host;
 use crate::forms;
 use crate::jid::{BareJid, Jid};
+use crate::mam;
 use crate::ns;
 use crate::pubsub::config::{AccessModel, Limit, SendLastPublishedItem};
 use crate::pubsub::store::{NodeKey, Page, Place, PublicEntry, ServiceKey};
 use crate::pubsub::{Action, Counters, Node, NodeConfig, SubscriptionState};
 use crate::rsm::{self, Position, Query};
-use crate::stanza::{Condition, PubsubCondition, StanzaError};
+use crate::stanza::{Condition, IqType, PubsubCondition, StanzaError};
+use crate::time::Timestamp;
 use crate::xml::Writer;
 
 /// Members in one answer.
@@ -33,8 +36,8 @@ impl Extension for Pps {
             number: "0465",
             title: "Pubsub Public Subscriptions",
             version: "0.1.1",
-            complete: false,
-            notes: "both lists, marks, notifications; without archive queries on the lists",
+            complete: true,
+            notes: "",
         }]
     }
 
@@ -58,6 +61,7 @@ impl Extension for Pps {
             Operation::Items => retrieve(context, request, &list, node).map(Some),
             Operation::Info => Ok(Some(info(node))),
             Operation::Subscribe => prepare_subscription(context, request, node),
+            Operation::Archive => query(context, request, &list, node).map(Some),
             Operation::Change => Ok(None),
         }
     }
@@ -224,6 +228,97 @@ fn retrieve(context: &mut Context<'_>, request: &Request<'_>, list: &List, node:
         rsm::write(&mut writer, members, Some(index), count);
     }
     Ok(Reply::Result(writer.finish()))
+}
+
+// ---- archive ----
+
+/// A query of the archive runs over the present entries, each with the time at which it became public.
+fn query(context: &mut Context<'_>, request: &Request<'_>, list: &List, node: &str) -> Handled<Reply> {
+    if request.kind == IqType::Get {
+        return Ok(Reply::Result(mam::form(None)));
+    }
+    let query = mam::Query::read(request.element, None)?;
+    let service = &request.service.jid;
+    let with_others = query.with.as_ref().is_some_and(|with| with.bare_str() != service.as_str());
+    let mut span = list.span(context, query.start, query.end)?;
+    if with_others || query.start > query.end {
+        span.to = span.from;
+    }
+    let page = list.page_within(context, span, &query.page, query.limit())?;
+    let ids: Vec<String> = page.rows.iter().map(|entry| list.item_id(context, entry)).collect();
+    for (entry, id) in page.rows.iter().zip(&ids) {
+        let mut message = Writer::with_capacity(512);
+        message.start_ns("message", ns::CLIENT).attr("from", service.as_str()).attr("type", "headline");
+        message.start_ns("event", ns::PUBSUB_EVENT).start("items").attr("node", node).start("item").attr("id", id);
+        write_entry(&mut message, list, entry);
+        let message = message.finish();
+        let found = mam::Found { id, time: entry.since, message: &message, beside: "" };
+        let stanza_id = context.memory.ids.event();
+        let from = if request.to.is_empty() { service.as_str() } else { &request.to };
+        let stanza = query.result(from, request.from.as_str(), &stanza_id, &found);
+        context.out.push(Decision::Route { stanza });
+    }
+    let ends = ids.first().zip(ids.last()).map(|(first, last)| (first.as_str(), last.as_str()));
+    Ok(Reply::Result(query.fin(ends, ids.len() as u64, page.index, page.count)))
+}
+
+/// Entries from one position to before another; the second one is as far away as it can be if there is no end.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    from: i64,
+    to: i64,
+}
+
+impl List {
+    /// The entries that became public within that time.
+    fn span(&self, context: &mut Context<'_>, start: Timestamp, end: Timestamp) -> Handled<Span> {
+        let mut since = |time: Timestamp| -> Handled<i64> {
+            let found = match self {
+                Self::Subscriptions(account) => context.store().public_subscriptions_since(account, time)?,
+                Self::Subscribers(Some(node)) => context.store().public_subscribers_since(*node, time)?,
+                Self::Subscribers(None) => None,
+            };
+            Ok(found.unwrap_or(i64::MAX))
+        };
+        let from = since(start)?;
+        let to = if end.micros() == i64::MAX { i64::MAX } else { since(Timestamp::from_micros(end.micros() + 1))? };
+        Ok(Span { from, to: to.max(from) })
+    }
+
+    /// Entries of the whole list before a position.
+    fn count_before(&self, context: &mut Context<'_>, position: i64) -> Handled<u64> {
+        let page = self.read(context, Place::After(position.saturating_sub(1)), 1)?;
+        let at_end = position == i64::MAX || page.rows.is_empty();
+        Ok(if at_end { page.count } else { page.index })
+    }
+
+    fn page_within(
+        &self,
+        context: &mut Context<'_>,
+        span: Span,
+        page: &Query<'_>,
+        limit: u64,
+    ) -> Handled<Page<PublicEntry>> {
+        let before = self.count_before(context, span.from)?;
+        let count = self.count_before(context, span.to)?.saturating_sub(before);
+        let mut position = |id: &str| match self.find(context, id)? {
+            Some(entry) => Ok(entry.position),
+            None => not_found(),
+        };
+        let place = match &page.position {
+            Position::First => Place::After(span.from.saturating_sub(1)),
+            Position::After(id) => Place::After(position(id)?.max(span.from.saturating_sub(1))),
+            Position::Last => Place::Before(span.to),
+            Position::Before(id) => Place::Before(position(id)?.min(span.to)),
+            Position::Index(index) => Place::Index(before.saturating_add(*index)),
+        };
+        let Page { mut rows, index, .. } = self.read(context, place, limit)?;
+        let outside = rows.iter().take_while(|entry| entry.position < span.from).count();
+        rows.drain(..outside);
+        rows.retain(|entry| entry.position < span.to);
+        let index = if rows.is_empty() { 0 } else { (index + outside as u64).saturating_sub(before) };
+        Ok(Page { rows, count, index })
+    }
 }
 
 fn info(node: &str) -> Reply {

@@ -26,6 +26,9 @@ pub(super) fn public_subscribers(store: &mut dyn Store) {
         assert_eq!(&*page.rows[1].jid, "a@example");
         assert_eq!(t.public_subscriber(node, "b@example")?, Some(b.clone()));
         assert_eq!(t.public_subscriber(node, "c@example")?, None);
+        assert_eq!(t.public_subscribers_since(node, at(5))?, Some(page.rows[0].position));
+        assert_eq!(t.public_subscribers_since(node, at(6))?, Some(page.rows[1].position));
+        assert_eq!(t.public_subscribers_since(node, at(8))?, None);
         assert!(t.delete_public_subscriber(node, "b@example")?);
         assert!(!t.delete_public_subscriber(node, "b@example")?);
         assert_eq!(t.public_subscribers(other, Place::First, 10)?.count, 1);
@@ -50,12 +53,17 @@ pub(super) fn public_subscriptions(store: &mut dyn Store) {
         assert_eq!((shown.as_slice(), page.count, page.index), (&all[..], 3, 0));
         assert_eq!(t.public_subscription(ROMEO, SERVICE, "atlas")?.as_ref(), Some(&page.rows[1]));
         assert_eq!(t.public_subscription(ROMEO, SERVICE, "Atlas")?, None);
+        for (time, first) in [(1, Some(0)), (7, Some(1)), (8, Some(2)), (9, None)] {
+            let position = first.map(|place: usize| page.rows[place].position);
+            assert_eq!(t.public_subscriptions_since(ROMEO, at(time))?, position, "{time}");
+        }
         assert_eq!(t.accounts_listing(SERVICE, "blog")?, [ROMEO.into(), "benvolio@montague.example".into()]);
         assert_eq!(t.accounts_listing(SERVICE, "nothing")?, []);
         assert!(t.delete_public_subscription(ROMEO, SERVICE, "atlas")?);
         assert!(!t.delete_public_subscription(ROMEO, SERVICE, "atlas")?);
         assert_eq!(t.delete_public_subscriptions(ROMEO)?, 2);
         assert_eq!(t.delete_public_subscriptions(ROMEO)?, 0);
+        assert_eq!(t.public_subscriptions_since("benvolio@montague.example", at(10))?, None);
         assert_eq!(t.public_subscriptions(ROMEO, Place::First, 10)?.count, 0);
         assert_eq!(t.public_subscriptions("benvolio@montague.example", Place::First, 10)?.count, 1);
         Ok(())

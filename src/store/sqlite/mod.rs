@@ -11,6 +11,7 @@
 //! - **Failures.** SQLite may roll the whole transaction back by itself; nothing runs in it afterwards.
 
 mod items;
+mod journal;
 mod lists;
 mod nodes;
 mod pam;
@@ -70,7 +71,7 @@ pub struct Sqlite {
 }
 
 /// The schema, oldest part first. What was released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/001_pubsub.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/001_pubsub.sql"), include_str!("migrations/002_journal.sql")];
 
 /// `PRAGMA application_id` of our files: "PPPS".
 const APPLICATION_ID: i64 = 0x5050_5053;

@@ -10,7 +10,7 @@ use crate::pubsub::config::{
     AccessModel, ItemReply, Limit, NodeType, NotificationType, PublishModel, PublishNodeFull, SendLastPublishedItem,
 };
 use crate::pubsub::store::{
-    Intent, NodeKey, PamEntry, PlacedSubscription, PublicEntry, Service, ServiceKey, SubscriptionKey,
+    Intent, JournalEntry, NodeKey, PamEntry, PlacedSubscription, PublicEntry, Service, ServiceKey, SubscriptionKey,
 };
 use crate::pubsub::subscription::{Expiry, SubscriptionType};
 use crate::pubsub::{
@@ -309,6 +309,18 @@ pub(super) fn pam_entry(row: &Row<'_>) -> Result<PamEntry> {
         state: columns.text(SubscriptionState::parse)?,
         wants_public: columns.next()?,
         unsubscribing: columns.next()?,
+    })
+}
+
+pub(super) fn journal_entry(row: &Row<'_>) -> Result<JournalEntry> {
+    let mut columns = Columns::of(row);
+    Ok(JournalEntry {
+        key: columns.next()?,
+        service: columns.next()?,
+        node_name: columns.text(|text| Some(text.into()))?,
+        arrived: columns.time()?,
+        seen: columns.next()?,
+        content: columns.next()?,
     })
 }
 

@@ -93,6 +93,20 @@ macro_rules! pam_row {
     };
 }
 
+macro_rules! journal_row {
+    () => {
+        "SELECT entry, service, node_name, arrived, seen, content FROM journal "
+    };
+}
+
+/// The part of an account's journal that is asked for; what was not given is NULL.
+macro_rules! journal_part {
+    () => {
+        "WHERE account = ?1 AND (?2 IS NULL OR service = ?2) AND (?3 IS NULL OR node_name = ?3) \
+         AND arrived BETWEEN ?4 AND ?5 AND expire_at > ?6 "
+    };
+}
+
 macro_rules! statements {
     ($($name:ident = $text:expr;)+) => {
         $(pub(super) const $name: &str = $text;)+
@@ -238,6 +252,8 @@ statements! {
     FORGET_PUBLIC_GAPS = gaps!(forget "public_gaps");
     SUM_PUBLIC_GAPS = gaps!(sum "public_gaps");
     SELECT_PUBLIC_GAPS = gaps!(list "public_gaps");
+    SELECT_PUBLIC_SUBSCRIBERS_SINCE =
+        "SELECT position FROM public_subscribers WHERE node = ?1 AND since >= ?2 ORDER BY position LIMIT 1";
     INSERT_PUBLIC_SUBSCRIPTION =
         "INSERT INTO public_subscriptions (account, service, node_name, since) VALUES (?1, ?2, ?3, ?4) \
         ON CONFLICT (account, service, node_name) DO NOTHING";
@@ -253,6 +269,8 @@ statements! {
         WHERE account = ?1 AND position > ?2 ORDER BY position LIMIT ?3 OFFSET ?4";
     SELECT_PUBLIC_SUBSCRIPTIONS_BACKWARDS = "SELECT position, since, service, node_name FROM public_subscriptions \
         INDEXED BY public_subscriptions_account WHERE account = ?1 AND position < ?2 ORDER BY position DESC LIMIT ?3";
+    SELECT_PUBLIC_SUBSCRIPTIONS_SINCE = "SELECT position FROM public_subscriptions \
+        INDEXED BY public_subscriptions_account WHERE account = ?1 AND since >= ?2 ORDER BY position LIMIT 1";
     DELETE_PUBLIC_SUBSCRIPTIONS = "DELETE FROM public_subscriptions WHERE account = ?1";
     SELECT_ACCOUNTS_LISTING = "SELECT account FROM public_subscriptions WHERE service = ?1 AND node_name = ?2 \
         ORDER BY position";
@@ -284,6 +302,29 @@ statements! {
     SELECT_NEXT_DEADLINE = "SELECT min(deadline) FROM intents";
     DELETE_INTENT = "DELETE FROM intents WHERE id = ?1";
     DELETE_INTENTS_OF = "DELETE FROM intents WHERE account = ?1";
+
+    // The journals of accounts.
+    INSERT_JOURNAL = "INSERT INTO journal (account, service, node_name, arrived, expire_at, seen, content) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    ADD_JOURNAL_TOTALS = "INSERT INTO journal_totals (account, entries, bytes) VALUES (?1, ?2, ?3) \
+        ON CONFLICT (account) DO UPDATE SET entries = entries + excluded.entries, bytes = bytes + excluded.bytes";
+    SELECT_JOURNAL_TOTALS = "SELECT entries, bytes FROM journal_totals WHERE account = ?1";
+    DELETE_JOURNAL_TOTALS = "DELETE FROM journal_totals WHERE account = ?1";
+    SELECT_OLDEST_JOURNAL = "SELECT entry, account, octet_length(content) FROM journal \
+        WHERE account = ?1 ORDER BY entry LIMIT ?2";
+    SELECT_EXPIRED_JOURNAL = "SELECT entry, account, octet_length(content) FROM journal \
+        WHERE expire_at <= ?1 ORDER BY expire_at, entry LIMIT ?2";
+    SELECT_NEXT_JOURNAL_END = "SELECT min(expire_at) FROM journal";
+    SELECT_LAST_JOURNAL = concat!(journal_row!(), "WHERE account = ?1 AND service = ?2 AND node_name = ?3 ",
+        "ORDER BY entry DESC LIMIT 1");
+    SELECT_JOURNAL = concat!(journal_row!(), journal_part!(), "AND entry > ?7 ORDER BY entry LIMIT ?8 OFFSET ?9");
+    SELECT_JOURNAL_BACKWARDS =
+        concat!(journal_row!(), journal_part!(), "AND entry < ?7 ORDER BY entry DESC LIMIT ?8");
+    COUNT_JOURNAL = concat!("SELECT count(*) FROM journal ", journal_part!());
+    COUNT_JOURNAL_BEFORE = concat!("SELECT count(*) FROM journal ", journal_part!(), "AND entry < ?7");
+    SEE_JOURNAL_ENTRY = "UPDATE journal SET seen = 1 WHERE entry = ?1";
+    DELETE_JOURNAL_ENTRY = "DELETE FROM journal WHERE entry = ?1";
+    DELETE_JOURNAL = "DELETE FROM journal WHERE account = ?1";
 
     // Capabilities and values.
     SELECT_CAPABILITY = "SELECT capability FROM capabilities WHERE hash = ?1";

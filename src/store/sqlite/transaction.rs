@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, Params, Row, Statement};
 
-use super::{failed, items, lists, nodes, pam, rows, statements, subscriptions};
+use super::{failed, items, journal, lists, nodes, pam, rows, statements, subscriptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pubsub::store::{
-    Intent, NewSubscription, NodeKey, Page, PamEntry, Place, PlacedSubscription, PublicEntry, Removed, Service,
-    ServiceKey, SubscriptionKey, Transaction,
+    Intent, JournalEntry, JournalFilter, JournalLimits, NewJournalEntry, NewSubscription, NodeKey, Page, PamEntry,
+    Place, PlacedSubscription, PublicEntry, Removed, Service, ServiceKey, SubscriptionKey, Transaction,
 };
 use crate::pubsub::{Affiliation, Counters, Item, ItemId, Node, NodeConfig, NodeName, Subscription};
 use crate::time::Timestamp;
@@ -398,6 +398,14 @@ impl Transaction for Open<'_> {
         self.optional(statements::SELECT_PUBLIC_SUBSCRIPTION, (account, service, node_name), rows::public_entry)
     }
 
+    fn public_subscribers_since(&mut self, node: NodeKey, time: Timestamp) -> Result<Option<i64>> {
+        self.optional(statements::SELECT_PUBLIC_SUBSCRIBERS_SINCE, (node.0, time.micros()), rows::number)
+    }
+
+    fn public_subscriptions_since(&mut self, account: &str, time: Timestamp) -> Result<Option<i64>> {
+        self.optional(statements::SELECT_PUBLIC_SUBSCRIPTIONS_SINCE, (account, time.micros()), rows::number)
+    }
+
     fn delete_public_subscriptions(&mut self, account: &str) -> Result<i64> {
         Ok(sql_limit(self.execute(statements::DELETE_PUBLIC_SUBSCRIPTIONS, [account])?))
     }
@@ -458,6 +466,40 @@ impl Transaction for Open<'_> {
         self.execute(statements::DELETE_PAM_ENTRIES, [account])?;
         self.execute(statements::DELETE_PAM_VERSION, [account])?;
         self.execute(statements::DELETE_INTENTS_OF, [account]).map(drop)
+    }
+
+    fn insert_journal_entry(&mut self, account: &str, new: &NewJournalEntry<'_>, limits: JournalLimits) -> Result<()> {
+        journal::insert(self, account, new, limits)
+    }
+
+    fn last_journal_entry(&mut self, account: &str, service: &str, node_name: &str) -> Result<Option<JournalEntry>> {
+        journal::last(self, account, service, node_name)
+    }
+
+    fn see_journal_entry(&mut self, entry: i64) -> Result<()> {
+        self.execute(statements::SEE_JOURNAL_ENTRY, [entry]).map(drop)
+    }
+
+    fn journal(
+        &mut self,
+        account: &str,
+        filter: &JournalFilter<'_>,
+        place: Place<i64>,
+        limit: u64,
+    ) -> Result<Page<JournalEntry>> {
+        journal::page(self, account, filter, place, limit)
+    }
+
+    fn delete_expired_journal(&mut self, now: Timestamp, limit: usize) -> Result<()> {
+        journal::delete_expired(self, now, limit)
+    }
+
+    fn next_journal_end(&mut self) -> Result<Option<Timestamp>> {
+        self.one(statements::SELECT_NEXT_JOURNAL_END, (), rows::optional_time)
+    }
+
+    fn delete_journal(&mut self, account: &str) -> Result<()> {
+        journal::delete_account(self, account)
     }
 
     fn capabilities(&mut self, hash: &str) -> Result<Option<Vec<String>>> {

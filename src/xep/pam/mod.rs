@@ -4,9 +4,11 @@
 //! answered when the service has answered. A service of this server is asked within the same transaction. The list is the
 //! entries kept for services elsewhere and the account's subscriptions at services of this server, read where they are.
 
+mod events;
+mod journal;
 mod recovery;
 
-use super::{DocumentInfo, Extension, Reply, Request, Route, Where};
+use super::{DocumentInfo, Extension, Operation as NodeOperation, Reply, Request, Route, Where};
 use crate::engine::Decision;
 use crate::engine::context::{Context, Handled, ServiceRef, Stop};
 use crate::engine::dispatch;
@@ -31,12 +33,13 @@ impl Extension for Pam {
             version: "0.2",
             complete: false,
             notes: "subscribing, unsubscribing, versioned list, changes by the service; filters by resource; \
-                    without journal and automatic subscriptions",
+                    journal; without automatic subscriptions",
         }]
     }
 
-    fn features(&self, _host: &Host, at: Where) -> &'static [&'static str] {
+    fn features(&self, host: &Host, at: Where) -> &'static [&'static str] {
         match at {
+            Where::Account if host.journal.is_some() => &[ns::PAM, ns::PAM_JOURNAL],
             Where::Account | Where::Domain => &[ns::PAM],
             Where::Component => &[],
         }
@@ -109,28 +112,31 @@ impl Extension for Pam {
         recovery::overdue(context, intent)
     }
 
-    fn on_message(&self, context: &mut Context<'_>, stanza: &Stanza<'_>, to: &ServiceRef) -> Handled<bool> {
-        if to.is_account()
-            && let Some(event) = stanza.element.child("event", ns::PUBSUB_EVENT)
-        {
-            follow(context, &to.jid, &stanza.from, event)?;
+    fn virtual_node(
+        &self,
+        context: &mut Context<'_>,
+        request: &Request<'_>,
+        operation: NodeOperation,
+        node: &str,
+    ) -> Handled<Option<Reply>> {
+        if operation != NodeOperation::Archive || node != ns::PAM {
+            return Ok(None);
         }
-        // The event itself goes its usual way to the owner's clients.
-        Ok(false)
+        journal::query(context, request).map(Some)
     }
 
-    /// A service that knows the presence of the owner's devices tells them, not the account (XEP-0163, section 4.3.2).
+    fn on_message(&self, context: &mut Context<'_>, stanza: &Stanza<'_>, to: &ServiceRef) -> Handled<bool> {
+        if to.is_account() { events::for_account(context, stanza, to) } else { Ok(false) }
+    }
+
     fn on_client_message(
         &self,
         context: &mut Context<'_>,
         stanza: &Stanza<'_>,
         account: &ServiceRef,
-        _client: &FullJid,
+        client: &FullJid,
     ) -> Handled<()> {
-        match stanza.element.child("event", ns::PUBSUB_EVENT) {
-            Some(event) => follow(context, &account.jid, &stanza.from, event),
-            None => Ok(()),
-        }
+        events::for_device(context, stanza, account, client)
     }
 
     fn on_account_removed(&self, context: &mut Context<'_>, service: &ServiceRef) -> Handled<()> {
@@ -142,6 +148,7 @@ impl Extension for Pam {
             iq.attr("jid", account).optional_attr("subid", Some(&*entry.subid).filter(|subid| !subid.is_empty()));
             context.out.push(Decision::Route { stanza: iq.finish() });
         }
+        context.change().delete_journal(account)?;
         context.change().delete_pam_account(account).map_err(Stop::from)
     }
 }
@@ -458,54 +465,6 @@ fn put_entry(context: &mut Context<'_>, operation: &Operation<'_>, told: &Told, 
     };
     context.change().put_pam_entry(account, &entry)?;
     if changed { bump(context, &operation.account) } else { Ok(()) }
-}
-
-/// The service of an entry says that something has changed by itself: approval, removal, deletion of the node.
-fn follow(context: &mut Context<'_>, account: &BareJid, from: &Jid, event: Element<'_>) -> Handled<()> {
-    let Jid::Bare(service) = from else { return Ok(()) };
-    if context.service_at(service).is_some() {
-        return Ok(());
-    }
-    for child in event.children() {
-        let Some(node) = child.attr("node") else { continue };
-        let state = match child.name() {
-            "subscription" if child.attr("jid").is_none_or(|jid| jid == account.as_str()) => {
-                child.attr("subscription").and_then(SubscriptionState::parse)
-            }
-            "delete" => Some(SubscriptionState::None),
-            _ => None,
-        };
-        let Some(state) = state else { continue };
-        for entry in context.store().pam_entries_for(account.as_str(), service.as_str(), node)? {
-            if child.attr("subid").is_some_and(|subid| *subid != *entry.subid) || entry.state == state {
-                continue;
-            }
-            follow_entry(context, account, &entry, state)?;
-        }
-    }
-    Ok(())
-}
-
-fn follow_entry(
-    context: &mut Context<'_>,
-    account: &BareJid,
-    entry: &PamEntry,
-    state: SubscriptionState,
-) -> Handled<()> {
-    let (service, node) = (&*entry.service, entry.node_name.as_str());
-    if state == SubscriptionState::None {
-        context.change().delete_pam_entry(account.as_str(), service, node, &entry.subid)?;
-    } else {
-        context.change().put_pam_entry(account.as_str(), &PamEntry { state, ..entry.clone() })?;
-    }
-    match (state, entry.wants_public) {
-        (SubscriptionState::Subscribed, true) => context.list_subscription(account, service, node)?,
-        (SubscriptionState::Subscribed, false) => {}
-        _ => context.unlist_subscription(account, service, node)?,
-    }
-    bump(context, account)?;
-    let jid = account.as_str();
-    notify(context, &Change { account, service, node, jid, subid: &entry.subid, state }, None)
 }
 
 /// The list has changed.
