@@ -17,7 +17,7 @@ fn event_of<'d>(stanza: &Stanza<'d>) -> Option<Element<'d>> {
     stanza.element.child("event", ns::PUBSUB_EVENT)
 }
 
-/// An event for the account; true if its devices have got it.
+/// An event for the account; true if the host has nothing left to do with it.
 pub(super) fn for_account(context: &mut Context<'_>, stanza: &Stanza<'_>, account: &ServiceRef) -> Handled<bool> {
     let Some(event) = event_of(stanza) else { return Ok(false) };
     let delivers = account.host.journal.is_some() || context.memory.presences.has_filters(account.jid.as_str());
@@ -25,8 +25,11 @@ pub(super) fn for_account(context: &mut Context<'_>, stanza: &Stanza<'_>, accoun
     follow(context, &account.jid, &stanza.from, event)?;
     let Some(node) = node else { return Ok(false) };
     let (there, seen) = deliver(context, stanza, account, node);
+    // With nobody there, the host forgets headlines and stores the others: so a device that comes this very moment
+    // does not get what was written down as unseen.
+    let forgotten = account.host.journal.is_some() && stanza.r#type == "headline";
     journal::keep(context, account, stanza, node, journal::Came { to_device: false, seen })?;
-    Ok(there)
+    Ok(there || forgotten)
 }
 
 /// An event for one device, which gets it in any case. A service that knows the presence of the owner's devices tells
