@@ -14,6 +14,8 @@
 #   make bench      side by side with Prosody's own modules
 #   make clean
 
+# Where rustup puts it; a new installation is not in PATH yet.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
 CARGO ?= cargo
 CC ?= cc
 PYTHON ?= python3
