@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::cache::Cache;
 use super::context::{Context, Memory, Stop};
@@ -13,7 +14,7 @@ use super::presence::Presences;
 use super::reader::Reader;
 use super::settings::{Host, Hosts, Settings};
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pubsub::store::{Store, Transaction};
 use crate::time::Timestamp;
 
@@ -28,6 +29,8 @@ pub(crate) struct Core {
 struct Counts {
     inputs: i64,
     commits: i64,
+    /// Spent on writing down what was counted and on committing. A figure for people: nothing is decided by it.
+    commit_micros: i64,
     rollbacks: i64,
     notifications: i64,
 }
@@ -190,12 +193,9 @@ impl Core {
             };
             job.outcome = Some(outcome);
         }
-        if flush(transaction.as_mut(), &mut memory.cache).and_then(|()| transaction.commit()).is_err() {
+        if commit(transaction, memory, counts).is_err() {
             return Tried::Undone;
         }
-        memory.presences.commit();
-        memory.cache.shrink();
-        counts.commits += 1;
         counts.inputs += jobs.len() as i64;
         let outcomes = jobs.iter().filter_map(|job| job.outcome.as_ref()?.as_ref().ok());
         counts.notifications += outcomes.map(notifications).sum::<i64>();
@@ -211,18 +211,13 @@ impl Core {
                 Attempt::Ended(Stop::Need, needs) => return Ok(Outcome { decisions: needs, input: None }),
                 Attempt::Ended(stop, _) | Attempt::Spoilt(stop) => stop,
                 Attempt::Done(decisions) => {
-                    let flushed = flush(transaction.as_mut(), &mut memory.cache);
-                    match flushed.and_then(|()| transaction.commit()) {
-                        Ok(()) => {
-                            memory.presences.commit();
-                            memory.cache.shrink();
-                            counts.commits += 1;
-                            counts.inputs += 1;
-                            let outcome = Outcome { decisions, input: None };
-                            counts.notifications += notifications(&outcome);
-                            return Ok(outcome);
-                        }
-                        Err(error) => Stop::Failed(error),
+                    if let Err(error) = commit(transaction, memory, counts) {
+                        Stop::Failed(error)
+                    } else {
+                        counts.inputs += 1;
+                        let outcome = Outcome { decisions, input: None };
+                        counts.notifications += notifications(&outcome);
+                        return Ok(outcome);
                     }
                 }
             },
@@ -260,6 +255,7 @@ impl Core {
         let own = [
             ("inputs_total", self.counts.inputs),
             ("commits_total", self.counts.commits),
+            ("commit_micros_total", self.counts.commit_micros),
             ("rollbacks_total", self.counts.rollbacks),
             ("notifications_total", self.counts.notifications),
             ("resources", resources),
@@ -323,14 +319,20 @@ pub(super) fn ended(input: &Input, stop: &Stop, memory: &Memory) -> Result<Outco
     }
 }
 
-fn flush(transaction: &mut (dyn Transaction + '_), cache: &mut Cache) -> std::result::Result<(), Error> {
-    let (nodes, services) = cache.dirty();
+fn commit(mut transaction: Box<dyn Transaction + '_>, memory: &mut Memory, counts: &mut Counts) -> Result<()> {
+    let begun = Instant::now();
+    let (nodes, services) = memory.cache.dirty();
     for node in nodes {
         transaction.update_node_counters(node.key, &node.counters)?;
     }
     for service in services {
         transaction.update_service(&service)?;
     }
+    transaction.commit()?;
+    memory.presences.commit();
+    memory.cache.shrink();
+    counts.commits += 1;
+    counts.commit_micros += i64::try_from(begun.elapsed().as_micros()).unwrap_or(0);
     Ok(())
 }
 
