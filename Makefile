@@ -1,14 +1,16 @@
 # The two commands for a newcomer:
 #
 #   make run        a live Prosody with the module on loopback, a tour with two people, and the server left up
-#                   (VERBOSE=1 shows the stanzas, ONCE=1 ends after the tour, PROSODY=13 takes Prosody 13)
+#                   (HOST=ejabberd plays it on ejabberd, VERBOSE=1 shows the stanzas, ONCE=1 ends after the tour,
+#                   PROSODY=13 takes Prosody 13)
 #   make test       everything that can be tested here; the last line has the totals
 #
 # The others:
 #
 #   make setup      install what is missing (Debian 12, as root); `run` and `test` do it by themselves
 #   make build      the library
-#   make dist       dist/prosody, dist/lib, dist/include, as they go to a server
+#   make dist       dist/prosody, dist/ejabberd, dist/lib, dist/include, as they go to a server; dist/ejabberd where
+#                   ejabberd's headers are
 #   make install    the same under PREFIX (/usr/local), with a pkg-config file; DESTDIR as usual
 #   make lint       formatting and warnings, Rust, Lua and C
 #   make bench      side by side with Prosody's own modules
@@ -37,13 +39,16 @@ C_WARNINGS := -Wall -Wextra -Werror -pedantic
 # Absolute, or below this folder.
 DIST_DIR := $(abspath $(DIST))
 LUA := $(MAKE) --no-print-directory -C lua LIB=$(LIB) INCLUDE=$(CURDIR)/include
+ERLANG := $(MAKE) --no-print-directory -C erlang LIB=$(LIB) INCLUDE=$(CURDIR)/include
 MODULES := $(LIBDIR)/pam_pps/prosody
+EJABBERD_MODULES := $(LIBDIR)/pam_pps/ejabberd
 
 build:
 	$(CARGO) build --release
 
 dist: build
 	@$(LUA) dist DIST=$(DIST_DIR)/prosody
+	@$(ERLANG) dist-if-possible DIST=$(DIST_DIR)/ejabberd
 	@install -d $(DIST_DIR)/lib $(DIST_DIR)/include
 	install -m 755 $(LIB) $(DIST_DIR)/lib/$(SONAME)
 	@ln -sfn $(SONAME) $(DIST_DIR)/lib/libpam_pps.so
@@ -55,10 +60,13 @@ install: dist
 	ln -sfn $(SONAME) $(DESTDIR)$(LIBDIR)/libpam_pps.so
 	install -m 644 $(DIST_DIR)/include/pam_pps.h $(DESTDIR)$(INCLUDEDIR)/pam_pps.h
 	cp -R $(DIST_DIR)/prosody/. $(DESTDIR)$(MODULES)/
+	[ ! -d $(DIST_DIR)/ejabberd ] || { install -d $(DESTDIR)$(EJABBERD_MODULES) && \
+		cp -R $(DIST_DIR)/ejabberd/. $(DESTDIR)$(EJABBERD_MODULES)/; }
 	printf '%s\n' 'libdir=$(LIBDIR)' 'includedir=$(INCLUDEDIR)' '' 'Name: pam_pps' \
 		'Description: Publish-subscribe engine for XMPP servers' 'Version: $(VERSION)' \
 		'Libs: -L$${libdir} -lpam_pps' 'Cflags: -I$${includedir}' > $(DESTDIR)$(LIBDIR)/pkgconfig/pam_pps.pc
 	@echo "Prosody's plugin_paths: $(MODULES)/modules and $(MODULES)/replacements"
+	@[ ! -d $(DIST_DIR)/ejabberd ] || echo "ejabberd's contrib module and replacement: $(EJABBERD_MODULES)"
 
 setup:
 	@tests/setup
@@ -90,6 +98,8 @@ lint-c:
 		echo "$(CC) -fsyntax-only $$file"; $(CC) -std=c11 $(C_WARNINGS) -Iinclude -fsyntax-only $$file; done
 	@for v in 5.2 5.3 5.4; do [ ! -e /usr/include/lua$$v/lua.h ] || { echo "$(CC) -fsyntax-only lua/*.c (Lua $$v)"; \
 		$(CC) -std=c99 -D_POSIX_C_SOURCE=200809L $(C_WARNINGS) -isystem /usr/include/lua$$v -Iinclude -fsyntax-only lua/*.c || exit 1; }; done
+	@[ ! -e /usr/include/erl_nif.h ] || { echo "$(CC) -fsyntax-only erlang/c_src/*.c"; \
+		$(CC) -std=c11 -D_POSIX_C_SOURCE=200809L $(C_WARNINGS) -isystem /usr/include -Iinclude -fsyntax-only erlang/c_src/*.c; }
 	$(CC) -std=c99 $(C_WARNINGS) -fsyntax-only -x c include/pam_pps.h
 
 bench:

@@ -85,6 +85,7 @@ fn door(name: &str) -> Result<Box<dyn Door>, String> {
         "c" => Ok(Box::new(MemoryDoor::new("c", c_brain::open, true))),
         "prosody" => Ok(Box::new(LiveDoor::prosody("prosody", "0.12"))),
         "prosody13" => Ok(Box::new(LiveDoor::prosody("prosody13", "13"))),
+        "ejabberd" => Ok(Box::new(LiveDoor::ejabberd("ejabberd")?)),
         _ => Err(format!("there is no door `{name}`")),
     }
 }

@@ -12,6 +12,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use super::door::Door;
+use super::ejabberd::{self, Differences};
 use super::live_stream::{Brought, LiveStream};
 use super::script::{Action, Actor, Script};
 use super::xml::Element;
@@ -42,10 +43,17 @@ struct Connection {
     stream: LiveStream,
 }
 
-/// Prosody, of one version or another.
+/// What is started.
+enum Host {
+    /// Of one version or another.
+    Prosody(&'static str),
+    Ejabberd(Differences),
+}
+
+/// A server with the module.
 pub(crate) struct LiveDoor {
     name: &'static str,
-    version: &'static str,
+    host: Host,
     server: Option<Server>,
     starts: usize,
     scripts: usize,
@@ -60,10 +68,18 @@ pub(crate) struct LiveDoor {
 
 impl LiveDoor {
     pub(crate) fn prosody(name: &'static str, version: &'static str) -> Self {
+        Self::new(name, Host::Prosody(version))
+    }
+
+    pub(crate) fn ejabberd(name: &'static str) -> Result<Self, String> {
+        Ok(Self::new(name, Host::Ejabberd(Differences::read()?)))
+    }
+
+    fn new(name: &'static str, host: Host) -> Self {
         let (sink, brought) = mpsc::channel();
         Self {
             name,
-            version,
+            host,
             server: None,
             starts: 0,
             scripts: 0,
@@ -93,11 +109,42 @@ impl LiveDoor {
             |server| server.folder.clone(),
         );
         std::fs::create_dir_all(&folder).map_err(|why| format!("{}: {why}", folder.display()))?;
+        let admin = format!("{ADMIN}@localhost");
+        let mut command = match self.host {
+            Host::Prosody(version) => self.prosody_command(version, needs, &folder)?,
+            Host::Ejabberd(_) => ejabberd::command(needs, SCRIPTS, &self.externals, &admin, &folder, stock()),
+        };
+        let mut played = 0;
+        if let Some(earlier) = &earlier {
+            played = earlier.played;
+            command.args(["--c2s-port", &earlier.client_port, "--component-port", &earlier.component_port]);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(|why| format!("{}: {why}", command.get_program().to_string_lossy()))?;
+        let mut line = String::new();
+        if let Some(output) = child.stdout.take() {
+            BufReader::new(output).read_line(&mut line).map_err(|why| why.to_string())?;
+        }
+        let (Some(client_port), Some(component_port)) = (number(&line, "c2s"), number(&line, "component")) else {
+            drop(child.stdin.take());
+            let status = child.wait().map_err(|why| why.to_string())?;
+            return Err(format!("the server does not start: {status}"));
+        };
+        self.server = Some(Server { child, client_port, component_port, needs: needs.clone(), folder, played });
+        Ok(())
+    }
+
+    fn prosody_command(
+        &self,
+        version: &str,
+        needs: &BTreeMap<String, String>,
+        folder: &Path,
+    ) -> Result<Command, String> {
         let config = folder.join("scenarios.cfg.lua");
         std::fs::write(&config, self.components(needs)).map_err(|why| format!("{}: {why}", config.display()))?;
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let mut command = Command::new(tests.join("prosody/live.py"));
-        command.args(["--version", self.version, "--stdin", "--pubsub", "no", "--s2s-port", "0", "--timeout", "60"]);
+        command.args(["--version", version, "--stdin", "--pubsub", "no", "--s2s-port", "0", "--timeout", "60"]);
         if stock() {
             command.args(["--backend", "stock"]);
         }
@@ -114,24 +161,7 @@ impl LiveDoor {
             let prefix = if SHARED_OPTIONS.contains(&key.as_str()) { "" } else { "pam_pps_" };
             command.arg("--set").arg(format!("{prefix}{key} = {}", lua(value)));
         }
-        let mut played = 0;
-        if let Some(earlier) = &earlier {
-            played = earlier.played;
-            command.args(["--c2s-port", &earlier.client_port, "--component-port", &earlier.component_port]);
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().map_err(|why| format!("tests/prosody/live.py: {why}"))?;
-        let mut line = String::new();
-        if let Some(output) = child.stdout.take() {
-            BufReader::new(output).read_line(&mut line).map_err(|why| why.to_string())?;
-        }
-        let (Some(client_port), Some(component_port)) = (number(&line, "c2s"), number(&line, "component")) else {
-            drop(child.stdin.take());
-            let status = child.wait().map_err(|why| why.to_string())?;
-            return Err(format!("the server does not start: {status}"));
-        };
-        self.server = Some(Server { child, client_port, component_port, needs: needs.clone(), folder, played });
-        Ok(())
+        Ok(command)
     }
 
     /// The components of the engine, with the options that the scripts want for them.
@@ -282,6 +312,9 @@ impl Door for LiveDoor {
             let mut stanza = brought?;
             if let (None, Some(bare)) = (stanza.get("from"), &connection.bare) {
                 stanza.set("from", bare);
+            }
+            if matches!(&self.host, Host::Ejabberd(differences) if differences.ignores(&stanza)) {
+                continue;
             }
             return Ok(Some((connection.index, stanza)));
         }

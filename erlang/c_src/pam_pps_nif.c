@@ -1,0 +1,661 @@
+/* libpam_pps for the BEAM: engines and outcomes as resources, completions as messages.
+ *
+ * submit() copies and queues, so it is a plain NIF. The library's worker commits and answers with enif_send; the outcome
+ * travels as a resource, and its decisions are made into terms by the process that got it. What may have to wait for the
+ * store, and is in no stanza's way, runs on dirty I/O schedulers: open, close, serve, handle and the like.
+ *
+ * The library is linked with -z nodelete: its worker may be inside these functions when a module is purged. */
+#include <pam_pps.h>
+
+#include <erl_nif.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+#include <time.h>
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+/* Bytes copied in about a tenth of a scheduler's slice. */
+#define BYTES_OF_SLICE 65536
+
+struct engine {
+	pam_pps_engine *engine;
+	atomic_bool closed;
+	atomic_int users; /* calls that are under way */
+};
+
+struct outcome {
+	pam_pps_outcome *outcome;
+	struct engine *engine; /* kept, so that the input can be submitted again; NULL after handle() */
+	ErlNifMutex *lock;     /* a resource may be shared by processes, an outcome may not */
+};
+
+/* A submission under way. */
+struct job {
+	struct engine *engine;
+	ErlNifEnv *env;
+	ERL_NIF_TERM tag;
+	ErlNifPid pid;
+};
+
+static ErlNifResourceType *engine_type, *outcome_type;
+
+static const char *const input_names[] = {
+	"stanza", "tick", "session_ended", "account_removed", "roster_changed", "import", "command"};
+static const char *const need_names[] = {"account", "roster", "admin", "blocked", "import"};
+static const char *const subscription_names[] = {"none", "to", "from", "both"};
+static const char *const service_names[] = {"accounts", "component"};
+static const char *const place_names[] = {"account", "domain", "component"};
+static const char *const level_names[] = {"error", "warning", "info", "debug"};
+static const char *const result_names[] = {"ok", "null_pointer", "invalid_utf8", "invalid_argument", "unknown_option",
+	"invalid_option", "store", "unusable", "panic", "version", "closed", "busy"};
+
+static ERL_NIF_TERM atom_input[COUNT(input_names)], atom_need[COUNT(need_names)];
+static ERL_NIF_TERM atom_subscription[COUNT(subscription_names)], atom_service[COUNT(service_names)];
+static ERL_NIF_TERM atom_place[COUNT(place_names)], atom_level[COUNT(level_names)], atom_result[COUNT(result_names)];
+static ERL_NIF_TERM atom_error, atom_event, atom_false, atom_log, atom_multicast, atom_need_tag, atom_ok, atom_pam_pps;
+static ERL_NIF_TERM atom_pass, atom_reply, atom_roster, atom_route, atom_true, atom_undefined, atom_wake;
+
+/* The environment of the NIF that this thread runs, for messages sent from inside the library. */
+static __thread ErlNifEnv *calling;
+
+/* Who is told what the library logs. */
+static struct {
+	ErlNifMutex *lock;
+	ErlNifPid pid;
+	bool set;
+} listener;
+
+/* -- terms --------------------------------------------------------------------------------------------------------- */
+
+static int64_t now(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* The place of an atom in a table, or -1. */
+static int find(ERL_NIF_TERM atom, const ERL_NIF_TERM *table, size_t count) {
+	for(size_t i = 0; i < count; i++)
+		if(enif_is_identical(atom, table[i]))
+			return (int)i;
+	return -1;
+}
+
+static bool get_bool(ERL_NIF_TERM term, bool *value) {
+	*value = enif_is_identical(term, atom_true);
+	return *value || enif_is_identical(term, atom_false);
+}
+
+static ERL_NIF_TERM binary_of(ErlNifEnv *env, pam_pps_slice slice) {
+	ERL_NIF_TERM term;
+	unsigned char *data = enif_make_new_binary(env, slice.len, &term);
+	if(slice.len)
+		memcpy(data, slice.data, slice.len);
+	return term;
+}
+
+static ERL_NIF_TERM error_of(ErlNifEnv *env, pam_pps_result result, pam_pps_text *text) {
+	ERL_NIF_TERM reason = result < COUNT(atom_result) ? atom_result[result] : atom_undefined;
+	if(text) {
+		reason = enif_make_tuple2(env, reason, binary_of(env, pam_pps_text_slice(text)));
+		pam_pps_text_free(text);
+	}
+	return enif_make_tuple2(env, atom_error, reason);
+}
+
+/* Tells the scheduler what copying took. */
+static void consume(ErlNifEnv *env, size_t bytes) {
+	size_t percent = 1 + bytes * 10 / BYTES_OF_SLICE;
+	enif_consume_timeslice(env, percent > 100 ? 100 : (int)percent);
+}
+
+/* -- resources ----------------------------------------------------------------------------------------------------- */
+
+static void *free_engine(void *engine) {
+	pam_pps_engine_free(engine);
+	return NULL;
+}
+
+/* An engine that nobody closed: its end waits for the store, and a destructor must not. */
+static void engine_gone(ErlNifEnv *env, void *object) {
+	(void)env;
+	struct engine *e = object;
+	pthread_t thread;
+	if(!atomic_load(&e->closed) && pthread_create(&thread, NULL, free_engine, e->engine) == 0)
+		pthread_detach(thread);
+}
+
+static void outcome_gone(ErlNifEnv *env, void *object) {
+	(void)env;
+	struct outcome *o = object;
+	/* With it goes an input that nobody took: what waits behind it goes on. */
+	pam_pps_outcome_free(o->outcome);
+	if(o->engine)
+		enif_release_resource(o->engine);
+	if(o->lock)
+		enif_mutex_destroy(o->lock);
+}
+
+/* An outcome as a term; it belongs to the term from here on. */
+static ERL_NIF_TERM outcome_term(ErlNifEnv *env, pam_pps_outcome *outcome, struct engine *engine) {
+	struct outcome *o = enif_alloc_resource(outcome_type, sizeof *o);
+	o->outcome = outcome;
+	o->engine = engine;
+	if(engine)
+		enif_keep_resource(engine);
+	o->lock = enif_mutex_create("pam_pps_outcome");
+	ERL_NIF_TERM term = enif_make_resource(env, o);
+	enif_release_resource(o);
+	return term;
+}
+
+/* Holds the engine open until release(); NULL if it is closed or being closed. Never waits. */
+static pam_pps_engine *hold(ErlNifEnv *env, struct engine *e) {
+	atomic_fetch_add(&e->users, 1);
+	if(atomic_load(&e->closed)) {
+		atomic_fetch_sub(&e->users, 1);
+		return NULL;
+	}
+	calling = env;
+	return e->engine;
+}
+
+static void release(struct engine *e) {
+	calling = NULL;
+	atomic_fetch_sub(&e->users, 1);
+}
+
+/* -- what comes from the library's threads ------------------------------------------------------------------------- */
+
+static void log_sink(void *user, uint32_t level, pam_pps_slice text) {
+	(void)user;
+	ErlNifPid pid;
+	enif_mutex_lock(listener.lock);
+	bool set = listener.set;
+	pid = listener.pid;
+	enif_mutex_unlock(listener.lock);
+	if(!set)
+		return;
+	ErlNifEnv *env = enif_alloc_env();
+	ERL_NIF_TERM name = level >= 1 && level <= COUNT(atom_level) ? atom_level[level - 1] : atom_level[3];
+	enif_send(calling, &pid, env, enif_make_tuple4(env, atom_pam_pps, atom_log, name, binary_of(env, text)));
+	enif_free_env(env);
+}
+
+/* {pam_pps, Tag, Outcome} to whoever waits for it. If that process is gone, the outcome goes with the message. */
+static void completed(void *user, pam_pps_outcome *outcome) {
+	struct job *job = user;
+	ERL_NIF_TERM term = outcome_term(job->env, outcome, job->engine);
+	enif_send(calling, &job->pid, job->env, enif_make_tuple3(job->env, atom_pam_pps, job->tag, term));
+	enif_free_env(job->env);
+	enif_release_resource(job->engine);
+	enif_free(job);
+}
+
+/* Submits an input, which belongs to the engine afterwards, for a process that is told of the outcome. */
+static ERL_NIF_TERM submit_input(
+	ErlNifEnv *env, struct engine *e, pam_pps_input *input, const ErlNifPid *pid, ERL_NIF_TERM tag) {
+	pam_pps_engine *engine = hold(env, e);
+	if(!engine) {
+		pam_pps_input_free(input);
+		return enif_make_tuple2(env, atom_error, atom_result[PAM_PPS_RESULT_CLOSED]);
+	}
+	struct job *job = enif_alloc(sizeof *job);
+	job->engine = e;
+	enif_keep_resource(e);
+	job->env = enif_alloc_env();
+	job->tag = enif_make_copy(job->env, tag);
+	job->pid = *pid;
+	pam_pps_result result = pam_pps_engine_submit(engine, now(), input, completed, job);
+	release(e);
+	if(result == PAM_PPS_RESULT_OK)
+		return atom_ok;
+	enif_free_env(job->env);
+	enif_release_resource(e);
+	enif_free(job);
+	return error_of(env, result, NULL);
+}
+
+/* -- options ------------------------------------------------------------------------------------------------------- */
+
+/* A configuration from [{Key, Value}], both binaries; NULL with *error set. */
+static pam_pps_config *config_of(ErlNifEnv *env, ERL_NIF_TERM list, ERL_NIF_TERM *error) {
+	pam_pps_config *config = pam_pps_config_new();
+	ERL_NIF_TERM head;
+	while(config && enif_get_list_cell(env, list, &head, &list)) {
+		const ERL_NIF_TERM *pair;
+		int arity;
+		ErlNifBinary key, value;
+		if(!enif_get_tuple(env, head, &arity, &pair) || arity != 2 || !enif_inspect_binary(env, pair[0], &key) ||
+			!enif_inspect_binary(env, pair[1], &value)) {
+			pam_pps_config_free(config);
+			*error = enif_make_badarg(env);
+			return NULL;
+		}
+		pam_pps_text *text = NULL;
+		pam_pps_result result = pam_pps_config_set(config, key.data, key.size, value.data, value.size, &text);
+		if(result != PAM_PPS_RESULT_OK) {
+			pam_pps_config_free(config);
+			*error = error_of(env, result, text);
+			return NULL;
+		}
+	}
+	if(!config)
+		*error = enif_make_badarg(env);
+	return config;
+}
+
+/* -- the engine ---------------------------------------------------------------------------------------------------- */
+
+/* open([{Key, Value}]) -> {ok, Engine} | {error, Reason} */
+static ERL_NIF_TERM nif_open(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc;
+	ERL_NIF_TERM term;
+	pam_pps_config *config = config_of(env, argv[0], &term);
+	if(!config)
+		return term;
+	pam_pps_engine *engine = NULL;
+	pam_pps_text *text = NULL;
+	calling = env;
+	pam_pps_result result = pam_pps_engine_open(config, &engine, &text);
+	calling = NULL;
+	pam_pps_config_free(config);
+	if(result != PAM_PPS_RESULT_OK)
+		return error_of(env, result, text);
+	struct engine *e = enif_alloc_resource(engine_type, sizeof *e);
+	e->engine = engine;
+	atomic_init(&e->closed, false);
+	atomic_init(&e->users, 0);
+	term = enif_make_resource(env, e);
+	enif_release_resource(e);
+	return enif_make_tuple2(env, atom_ok, term);
+}
+
+/* close(Engine) -> ok. What was submitted is finished first; a second call finds nothing to do. */
+static ERL_NIF_TERM nif_close(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc;
+	struct engine *e;
+	if(!enif_get_resource(env, argv[0], engine_type, (void **)&e))
+		return enif_make_badarg(env);
+	if(atomic_exchange(&e->closed, true))
+		return atom_ok;
+	/* Who saw it open is done soon: a submission copies and queues, and all else runs on threads like this one. */
+	const struct timespec moment = {.tv_nsec = 1000000};
+	while(atomic_load(&e->users))
+		nanosleep(&moment, NULL);
+	calling = env;
+	pam_pps_engine_free(e->engine);
+	calling = NULL;
+	return atom_ok;
+}
+
+/* serve(Engine, Domain, accounts | component, [{Key, Value}]) -> ok | {error, Reason} */
+static ERL_NIF_TERM nif_serve(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc;
+	struct engine *e;
+	ErlNifBinary domain;
+	int kind = find(argv[2], atom_service, COUNT(atom_service));
+	if(!enif_get_resource(env, argv[0], engine_type, (void **)&e) || !enif_inspect_binary(env, argv[1], &domain) || kind < 0)
+		return enif_make_badarg(env);
+	ERL_NIF_TERM error;
+	pam_pps_config *config = config_of(env, argv[3], &error);
+	if(!config)
+		return error;
+	pam_pps_engine *engine = hold(env, e);
+	pam_pps_text *text = NULL;
+	pam_pps_result result = PAM_PPS_RESULT_CLOSED;
+	if(engine) {
+		result = pam_pps_engine_serve(engine, domain.data, domain.size, (uint32_t)kind + 1, config, &text);
+		release(e);
+	}
+	pam_pps_config_free(config);
+	return result == PAM_PPS_RESULT_OK ? atom_ok : error_of(env, result, text);
+}
+
+/* unserve(Engine, Domain) -> ok | {error, Reason} */
+static ERL_NIF_TERM nif_unserve(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc;
+	struct engine *e;
+	ErlNifBinary domain;
+	if(!enif_get_resource(env, argv[0], engine_type, (void **)&e) || !enif_inspect_binary(env, argv[1], &domain))
+		return enif_make_badarg(env);
+	pam_pps_engine *engine = hold(env, e);
+	pam_pps_result result = PAM_PPS_RESULT_CLOSED;
+	if(engine) {
+		result = pam_pps_engine_unserve(engine, domain.data, domain.size);
+		release(e);
+	}
+	return result == PAM_PPS_RESULT_OK ? atom_ok : error_of(env, result, NULL);
+}
+
+static ERL_NIF_TERM text_answer(ErlNifEnv *env, pam_pps_result result, pam_pps_text *text) {
+	if(result != PAM_PPS_RESULT_OK)
+		return error_of(env, result, NULL);
+	ERL_NIF_TERM term = binary_of(env, pam_pps_text_slice(text));
+	pam_pps_text_free(text);
+	return enif_make_tuple2(env, atom_ok, term);
+}
+
+/* features(Engine, Domain, account | domain | component) -> {ok, Text} | {error, Reason} */
+static ERL_NIF_TERM nif_features(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc;
+	struct engine *e;
+	ErlNifBinary domain;
+	int place = find(argv[2], atom_place, COUNT(atom_place));
+	if(!enif_get_resource(env, argv[0], engine_type, (void **)&e) || !enif_inspect_binary(env, argv[1], &domain) || place < 0)
+		return enif_make_badarg(env);
+	pam_pps_engine *engine = hold(env, e);
+	pam_pps_result result = PAM_PPS_RESULT_CLOSED;
+	pam_pps_text *text = NULL;
+	if(engine) {
+		result = pam_pps_engine_features(engine, domain.data, domain.size, (uint32_t)place + 1, &text);
+		release(e);
+	}
+	return text_answer(env, result, text);
+}
+
+/* statistics(Engine) -> {ok, Text} | {error, Reason} */
+static ERL_NIF_TERM nif_statistics(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc;
+	struct engine *e;
+	if(!enif_get_resource(env, argv[0], engine_type, (void **)&e))
+		return enif_make_badarg(env);
+	pam_pps_engine *engine = hold(env, e);
+	pam_pps_result result = PAM_PPS_RESULT_CLOSED;
+	pam_pps_text *text = NULL;
+	if(engine) {
+		result = pam_pps_engine_statistics(engine, &text);
+		release(e);
+	}
+	return text_answer(env, result, text);
+}
+
+/* -- inputs -------------------------------------------------------------------------------------------------------- */
+
+/* An input from a kind and iodata; NULL if they make no sense. */
+static pam_pps_input *input_of(ErlNifEnv *env, ERL_NIF_TERM kind_term, ERL_NIF_TERM data_term) {
+	ErlNifBinary data;
+	int kind = find(kind_term, atom_input, COUNT(atom_input));
+	if(kind < 0 || !enif_inspect_iolist_as_binary(env, data_term, &data))
+		return NULL;
+	consume(env, data.size);
+	return pam_pps_input_new((uint32_t)kind + 1, data.data, data.size);
+}
+
+/* submit(Engine, Kind, Data, Extra, Privileged, Pid, Tag) -> ok | {error, Reason}
+ * Pid gets {pam_pps, Tag, Outcome} after the commit. */
+static ERL_NIF_TERM nif_submit(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc;
+	struct engine *e;
+	ErlNifBinary extra;
+	ErlNifPid pid;
+	bool privileged;
+	if(!enif_get_resource(env, argv[0], engine_type, (void **)&e) || !enif_inspect_binary(env, argv[3], &extra) ||
+		!get_bool(argv[4], &privileged) || !enif_get_local_pid(env, argv[5], &pid))
+		return enif_make_badarg(env);
+	pam_pps_input *input = input_of(env, argv[1], argv[2]);
+	if(!input || (extra.size && pam_pps_input_set_extra(input, extra.data, extra.size) != PAM_PPS_RESULT_OK)) {
+		pam_pps_input_free(input);
+		return enif_make_tuple2(env, atom_error, atom_result[PAM_PPS_RESULT_INVALID_ARGUMENT]);
+	}
+	pam_pps_input_set_privileged(input, privileged);
+	return submit_input(env, e, input, &pid, argv[6]);
+}
+
+/* handle(Engine, Kind, Data) -> {ok, Outcome} | {error, Reason}. Waits for the commit. */
+static ERL_NIF_TERM nif_handle(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc;
+	struct engine *e;
+	if(!enif_get_resource(env, argv[0], engine_type, (void **)&e))
+		return enif_make_badarg(env);
+	pam_pps_input *input = input_of(env, argv[1], argv[2]);
+	if(!input)
+		return enif_make_tuple2(env, atom_error, atom_result[PAM_PPS_RESULT_INVALID_ARGUMENT]);
+	pam_pps_engine *engine = hold(env, e);
+	pam_pps_result result = PAM_PPS_RESULT_CLOSED;
+	pam_pps_outcome *outcome = NULL;
+	if(engine) {
+		result = pam_pps_engine_handle(engine, now(), input, &outcome);
+		release(e);
+	}
+	pam_pps_input_free(input);
+	if(result != PAM_PPS_RESULT_OK)
+		return error_of(env, result, NULL);
+	return enif_make_tuple2(env, atom_ok, outcome_term(env, outcome, NULL));
+}
+
+#define GROUPS 64
+
+/* Adds {roster, Owner, Contact, Subscription, [Group]}. */
+static bool add_roster(ErlNifEnv *env, pam_pps_input *input, const ERL_NIF_TERM *fact) {
+	ErlNifBinary owner, contact, group;
+	int subscription = find(fact[3], atom_subscription, COUNT(atom_subscription));
+	if(!enif_inspect_binary(env, fact[1], &owner) || !enif_inspect_binary(env, fact[2], &contact) || subscription < 0)
+		return false;
+	unsigned length;
+	if(!enif_get_list_length(env, fact[4], &length))
+		return false;
+	pam_pps_slice few[GROUPS], *groups = few;
+	if(length > GROUPS)
+		groups = enif_alloc(length * sizeof *groups);
+	ERL_NIF_TERM head, list = fact[4];
+	size_t count = 0;
+	while(enif_get_list_cell(env, list, &head, &list))
+		if(enif_inspect_binary(env, head, &group))
+			groups[count++] = (pam_pps_slice){group.data, group.size};
+	pam_pps_result result = pam_pps_input_fact_roster(
+		input, owner.data, owner.size, contact.data, contact.size, (uint32_t)subscription, groups, count);
+	if(groups != few)
+		enif_free(groups);
+	return result == PAM_PPS_RESULT_OK;
+}
+
+/* Adds {Need, Jid, Other, Value}, or what add_roster() takes. */
+static bool add_fact(ErlNifEnv *env, pam_pps_input *input, ERL_NIF_TERM term) {
+	const ERL_NIF_TERM *fact;
+	int arity;
+	if(!enif_get_tuple(env, term, &arity, &fact))
+		return false;
+	if(arity == 5 && enif_is_identical(fact[0], atom_roster))
+		return add_roster(env, input, fact);
+	ErlNifBinary jid, other;
+	bool value;
+	int kind = arity == 4 ? find(fact[0], atom_need, COUNT(atom_need)) : -1;
+	if(kind < 0 || !enif_inspect_binary(env, fact[1], &jid) || !enif_inspect_binary(env, fact[2], &other) ||
+		!get_bool(fact[3], &value))
+		return false;
+	return pam_pps_input_fact_bool(input, (uint32_t)kind + 1, jid.data, jid.size, other.data, other.size, value) ==
+	       PAM_PPS_RESULT_OK;
+}
+
+/* resubmit(Outcome, Facts, Pid, Tag) -> ok | {error, Reason}. Gives the input of an outcome with needs back, with the facts. */
+static ERL_NIF_TERM nif_resubmit(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc;
+	struct outcome *o;
+	ErlNifPid pid;
+	if(!enif_get_resource(env, argv[0], outcome_type, (void **)&o) || !enif_is_list(env, argv[1]) ||
+		!enif_get_local_pid(env, argv[2], &pid))
+		return enif_make_badarg(env);
+	enif_mutex_lock(o->lock);
+	pam_pps_input *input = o->engine ? pam_pps_outcome_take_input(o->outcome) : NULL;
+	enif_mutex_unlock(o->lock);
+	if(!input)
+		return enif_make_tuple2(env, atom_error, atom_result[PAM_PPS_RESULT_INVALID_ARGUMENT]);
+	ERL_NIF_TERM head, list = argv[1];
+	while(enif_get_list_cell(env, list, &head, &list))
+		if(!add_fact(env, input, head)) {
+			pam_pps_input_free(input);
+			return enif_make_tuple2(env, atom_error, atom_result[PAM_PPS_RESULT_INVALID_ARGUMENT]);
+		}
+	return submit_input(env, o->engine, input, &pid, argv[3]);
+}
+
+/* -- outcomes ------------------------------------------------------------------------------------------------------ */
+
+static ERL_NIF_TERM event_term(ErlNifEnv *env, const pam_pps_outcome *o, size_t i) {
+	ERL_NIF_TERM parts[] = {atom_event, binary_of(env, pam_pps_outcome_event(o, i)), binary_of(env, pam_pps_outcome_jid(o, i)),
+		binary_of(env, pam_pps_outcome_node(o, i)), binary_of(env, pam_pps_outcome_item(o, i)),
+		binary_of(env, pam_pps_outcome_other_jid(o, i)), binary_of(env, pam_pps_outcome_stanza(o, i))};
+	return enif_make_tuple_from_array(env, parts, COUNT(parts));
+}
+
+static ERL_NIF_TERM need_term(ErlNifEnv *env, const pam_pps_outcome *o, size_t i) {
+	uint32_t kind = pam_pps_outcome_need_kind(o, i);
+	ERL_NIF_TERM name = kind >= 1 && kind <= COUNT(atom_need) ? atom_need[kind - 1] : atom_undefined;
+	return enif_make_tuple4(env, atom_need_tag, name, binary_of(env, pam_pps_outcome_jid(o, i)),
+		binary_of(env, pam_pps_outcome_other_jid(o, i)));
+}
+
+/* decisions(Outcome) -> [pass | {route, Xml} | {multicast, Place, Id, Xml, Count} | {need, Kind, Jid, Other} |
+ *                        {wake, Time} | {event, Name, Service, Node, Item, Actor, Item} | {reply, Text}] */
+static ERL_NIF_TERM nif_decisions(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc;
+	struct outcome *o;
+	if(!enif_get_resource(env, argv[0], outcome_type, (void **)&o))
+		return enif_make_badarg(env);
+	enif_mutex_lock(o->lock);
+	ERL_NIF_TERM list = enif_make_list(env, 0);
+	size_t bytes = 0;
+	for(size_t i = pam_pps_outcome_count(o->outcome); i-- > 0;) {
+		ERL_NIF_TERM term;
+		pam_pps_slice stanza = pam_pps_outcome_stanza(o->outcome, i);
+		bytes += stanza.len + 64;
+		switch(pam_pps_outcome_kind(o->outcome, i)) {
+		case PAM_PPS_DECISION_PASS: term = atom_pass; break;
+		case PAM_PPS_DECISION_ROUTE: term = enif_make_tuple2(env, atom_route, binary_of(env, stanza)); break;
+		case PAM_PPS_DECISION_MULTICAST:
+			term = enif_make_tuple5(env, atom_multicast, enif_make_uint64(env, i),
+				binary_of(env, pam_pps_outcome_stanza_id(o->outcome, i)), binary_of(env, stanza),
+				enif_make_uint64(env, pam_pps_outcome_recipient_count(o->outcome, i)));
+			break;
+		case PAM_PPS_DECISION_NEED: term = need_term(env, o->outcome, i); break;
+		case PAM_PPS_DECISION_WAKE:
+			term = enif_make_tuple2(env, atom_wake, enif_make_int64(env, pam_pps_outcome_time(o->outcome, i)));
+			break;
+		case PAM_PPS_DECISION_EVENT: term = event_term(env, o->outcome, i); break;
+		case PAM_PPS_DECISION_REPLY: term = enif_make_tuple2(env, atom_reply, binary_of(env, stanza)); break;
+		default: continue;
+		}
+		list = enif_make_list_cell(env, term, list);
+	}
+	enif_mutex_unlock(o->lock);
+	consume(env, bytes);
+	return list;
+}
+
+/* recipients(Outcome, Place, From, Count) -> [Jid], from the place From (from 0), Count of them at most */
+static ERL_NIF_TERM nif_recipients(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc;
+	struct outcome *o;
+	ErlNifUInt64 place, from, count;
+	if(!enif_get_resource(env, argv[0], outcome_type, (void **)&o) || !enif_get_uint64(env, argv[1], &place) ||
+		!enif_get_uint64(env, argv[2], &from) || !enif_get_uint64(env, argv[3], &count))
+		return enif_make_badarg(env);
+	enif_mutex_lock(o->lock);
+	size_t total = pam_pps_outcome_recipient_count(o->outcome, place), end;
+	end = from >= total ? from : count > total - from ? total : from + count;
+	ERL_NIF_TERM list = enif_make_list(env, 0);
+	size_t bytes = 0;
+	for(size_t k = end; k-- > from;) {
+		pam_pps_slice jid = pam_pps_outcome_recipient(o->outcome, place, k);
+		bytes += jid.len + 64;
+		list = enif_make_list_cell(env, binary_of(env, jid), list);
+	}
+	enif_mutex_unlock(o->lock);
+	consume(env, bytes);
+	return list;
+}
+
+/* -- loading ------------------------------------------------------------------------------------------------------- */
+
+/* log(Pid | undefined) -> ok. Pid gets {pam_pps, log, Level, Text}. */
+static ERL_NIF_TERM nif_log(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc;
+	ErlNifPid pid;
+	bool set = enif_get_local_pid(env, argv[0], &pid);
+	if(!set && !enif_is_identical(argv[0], atom_undefined))
+		return enif_make_badarg(env);
+	enif_mutex_lock(listener.lock);
+	listener.set = set;
+	if(set)
+		listener.pid = pid;
+	enif_mutex_unlock(listener.lock);
+	return atom_ok;
+}
+
+/* version() -> Version of the library */
+static ERL_NIF_TERM nif_version(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc, (void)argv;
+	return binary_of(env, pam_pps_version());
+}
+
+static void make_atoms(ErlNifEnv *env, const char *const *names, ERL_NIF_TERM *atoms, size_t count) {
+	for(size_t i = 0; i < count; i++)
+		atoms[i] = enif_make_atom(env, names[i]);
+}
+#define MAKE_ATOMS(what) make_atoms(env, what##_names, atom_##what, COUNT(what##_names))
+
+/* For a first load and for an upgrade: the types are taken over from the module's earlier instance, if there is one. */
+static int prepare(ErlNifEnv *env) {
+	if((pam_pps_version_number() >> 8) != (PAM_PPS_VERSION_NUMBER >> 8))
+		return PAM_PPS_RESULT_VERSION;
+	ErlNifResourceFlags flags = ERL_NIF_RT_CREATE | ERL_NIF_RT_TAKEOVER;
+	engine_type = enif_open_resource_type(env, NULL, "pam_pps_engine", engine_gone, flags, NULL);
+	outcome_type = enif_open_resource_type(env, NULL, "pam_pps_outcome", outcome_gone, flags, NULL);
+	if(!engine_type || !outcome_type)
+		return -1;
+	MAKE_ATOMS(input);
+	MAKE_ATOMS(need);
+	MAKE_ATOMS(subscription);
+	MAKE_ATOMS(service);
+	MAKE_ATOMS(place);
+	MAKE_ATOMS(level);
+	MAKE_ATOMS(result);
+	atom_error = enif_make_atom(env, "error");
+	atom_event = enif_make_atom(env, "event");
+	atom_false = enif_make_atom(env, "false");
+	atom_log = enif_make_atom(env, "log");
+	atom_multicast = enif_make_atom(env, "multicast");
+	atom_need_tag = enif_make_atom(env, "need");
+	atom_ok = enif_make_atom(env, "ok");
+	atom_pam_pps = enif_make_atom(env, "pam_pps");
+	atom_pass = enif_make_atom(env, "pass");
+	atom_reply = enif_make_atom(env, "reply");
+	atom_roster = enif_make_atom(env, "roster");
+	atom_route = enif_make_atom(env, "route");
+	atom_true = enif_make_atom(env, "true");
+	atom_undefined = enif_make_atom(env, "undefined");
+	atom_wake = enif_make_atom(env, "wake");
+	if(!listener.lock)
+		listener.lock = enif_mutex_create("pam_pps_log");
+	return listener.lock && pam_pps_log_sink(log_sink, NULL) == PAM_PPS_RESULT_OK ? 0 : -1;
+}
+
+static int load(ErlNifEnv *env, void **data, ERL_NIF_TERM info) {
+	(void)data, (void)info;
+	return prepare(env);
+}
+
+static int upgrade(ErlNifEnv *env, void **data, void **old, ERL_NIF_TERM info) {
+	(void)data, (void)old, (void)info;
+	return prepare(env);
+}
+
+static ErlNifFunc functions[] = {
+	{"open", 1, nif_open, ERL_NIF_DIRTY_JOB_IO_BOUND},
+	{"close", 1, nif_close, ERL_NIF_DIRTY_JOB_IO_BOUND},
+	{"serve", 4, nif_serve, ERL_NIF_DIRTY_JOB_IO_BOUND},
+	{"unserve", 2, nif_unserve, ERL_NIF_DIRTY_JOB_IO_BOUND},
+	{"features", 3, nif_features, ERL_NIF_DIRTY_JOB_IO_BOUND},
+	{"statistics", 1, nif_statistics, ERL_NIF_DIRTY_JOB_IO_BOUND},
+	{"handle", 3, nif_handle, ERL_NIF_DIRTY_JOB_IO_BOUND},
+	{"submit", 7, nif_submit, 0},
+	{"resubmit", 4, nif_resubmit, 0},
+	{"decisions", 1, nif_decisions, 0},
+	{"recipients", 4, nif_recipients, 0},
+	{"log", 1, nif_log, 0},
+	{"version", 0, nif_version, 0},
+};
+
+ERL_NIF_INIT(pam_pps_nif, functions, load, NULL, upgrade, NULL)

@@ -1,0 +1,331 @@
+%%% @doc The engine of this node: opened for the first host that wants it, closed with the last.
+%%%
+%%% Stanzas do not pass through a process here. Whoever has one submits it himself; the outcome is carried out by a worker,
+%%% the same one for all outcomes of a service, so that they keep their order. This process owns the engine's life, its
+%%% clock and its log.
+-module(pam_pps).
+-behaviour(gen_server).
+
+%% API
+-export([acquire/2, release/1, serve/4, unserve/1, domain/1, domains/1, announced/2, submit/3, submit/4, ask/2, command/1,
+	 import/1, statistics/0, resubmit/3, wake_at/1]).
+%% supervisor
+-export([start_link/0]).
+%% gen_server
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export_type([kind/0, context/0, tag/0]).
+
+-include("logger.hrl").
+-include("xmpp.hrl").
+
+-type kind() :: accounts | component.
+%% What an outcome is about: a stanza that was taken from its way and may have to go on, or a process that waits.
+-type context() :: none | {taken, stanza()} | {call, pid(), reference(), Id :: binary()}.
+%% Where an outcome goes, how often facts were asked for, and what it is about.
+-type tag() :: {Worker :: atom(), Rounds :: non_neg_integer(), context()}.
+
+-record(state, {users = [] :: [binary()],
+		timer :: reference() | undefined,
+		wake :: integer() | undefined}).
+
+-define(ENGINE, {?MODULE, engine}).
+-define(DOMAINS, {?MODULE, domains}).
+-define(MAX_ROUNDS, 20).
+-define(CALL_TIMEOUT, 30000).
+
+%%%===================================================================
+%%% API
+%%%===================================================================
+
+%% @doc Opens the engine for a user of it, a virtual host; the options count for the first one.
+-spec acquire(binary(), [{binary(), binary()}]) -> ok | {error, term()}.
+acquire(User, Options) ->
+    ok = pam_pps_sup:start(),
+    case gen_server:call(?MODULE, {acquire, User, Options}, infinity) of
+	ok -> ok;
+	{error, _} = Error ->
+	    release(User),
+	    Error
+    end.
+
+%% @doc Closes the engine when nobody else uses it.
+-spec release(binary()) -> ok.
+release(User) ->
+    try gen_server:call(?MODULE, {release, User}, infinity) of
+	last -> pam_pps_sup:stop();
+	used -> ok
+    catch exit:{noproc, _} -> ok
+    end.
+
+-spec serve(binary(), kind(), binary(), [{binary(), binary()}]) -> ok | {error, pam_pps_nif:reason()}.
+serve(Domain, Kind, ServerHost, Options) ->
+    case with_engine(fun(Engine) -> pam_pps_nif:serve(Engine, Domain, Kind, Options) end) of
+	ok -> gen_server:call(?MODULE, {serve, Domain, Kind, ServerHost}, infinity);
+	{error, _} = Error -> Error
+    end.
+
+-spec unserve(binary()) -> ok.
+unserve(Domain) ->
+    try gen_server:call(?MODULE, {unserve, Domain}, infinity)
+    catch exit:{noproc, _} -> ok
+    end.
+
+%% @doc What is served under that name.
+-spec domain(binary()) -> {kind(), ServerHost :: binary()} | undefined.
+domain(Domain) ->
+    case persistent_term:get(?DOMAINS, #{}) of
+	#{Domain := {Kind, ServerHost, _}} -> {Kind, ServerHost};
+	_ -> undefined
+    end.
+
+%% @doc Everything that is served for a virtual host.
+-spec domains(binary()) -> [{binary(), kind()}].
+domains(ServerHost) ->
+    [{Domain, Kind} || {Domain, {Kind, Host, _}} <- maps:to_list(persistent_term:get(?DOMAINS, #{})), Host == ServerHost].
+
+%% @doc Identities and features for disco#info.
+-spec announced(binary(), account | domain | component) -> {[identity()], [binary()]}.
+announced(Domain, Where) ->
+    case persistent_term:get(?DOMAINS, #{}) of
+	#{Domain := {_, _, #{Where := Announced}}} -> Announced;
+	_ -> {[], []}
+    end.
+
+%% @doc Hands an input to the engine. `Lane' is the service that it is for.
+-spec submit(pam_pps_nif:input(), binary(), iodata()) -> ok | {error, pam_pps_nif:reason()}.
+submit(Kind, Lane, Data) ->
+    submit(Kind, Lane, Data, #{}).
+
+-spec submit(pam_pps_nif:input(), binary(), iodata(),
+	     #{context => context(), extra => binary(), privileged => boolean()}) -> ok | {error, pam_pps_nif:reason()}.
+submit(Kind, Lane, Data, More) ->
+    Worker = pam_pps_worker:name(Lane),
+    Tag = {Worker, 0, maps:get(context, More, none)},
+    Extra = maps:get(extra, More, <<>>),
+    Privileged = maps:get(privileged, More, false),
+    with_engine(
+      fun(Engine) ->
+	      with_worker(Worker, fun(Pid) -> pam_pps_nif:submit(Engine, Kind, Data, Extra, Privileged, Pid, Tag) end)
+      end).
+
+%% @doc Sends an IQ to a service as if it had come over the wire, and waits for the answer. What the engine tells modules of
+%% is given to the caller, who runs their hooks.
+-spec ask(iq(), boolean()) -> {ok, iq(), [pam_pps_nif:decision()]} | {error, term()}.
+ask(#iq{to = To} = IQ, Privileged) ->
+    Id = <<"service-", (p1_rand:get_string())/binary>>,
+    Data = fxml:element_to_binary(xmpp:encode(IQ#iq{id = Id})),
+    call(stanza, jid:encode(jid:tolower(jid:remove_resource(To))), Data, Id, Privileged).
+
+%% @doc Runs a command of an administrator.
+-spec command(binary()) -> {ok, binary()} | {error, term()}.
+command(Text) ->
+    case call(command, <<>>, Text, <<>>, false) of
+	{ok, Reply, _} when is_binary(Reply) -> {ok, Reply};
+	{ok, _, _} -> {error, no_answer};
+	{error, _} = Error -> Error
+    end.
+
+%% @doc Hands over what an earlier module kept. Past the queue, since the service it is for waits for it.
+-spec import(iodata()) -> {ok, binary()} | {error, term()}.
+import(Document) ->
+    case with_engine(fun(Engine) -> pam_pps_nif:handle(Engine, import, Document) end) of
+	{ok, Outcome} ->
+	    Decisions = pam_pps_nif:decisions(Outcome),
+	    pam_pps_worker:carry_out(Decisions, none, Outcome),
+	    case lists:keyfind(reply, 1, Decisions) of
+		{reply, Text} -> {ok, Text};
+		false -> {error, no_answer}
+	    end;
+	{error, _} = Error -> Error
+    end.
+
+-spec statistics() -> {ok, binary()} | {error, pam_pps_nif:reason()}.
+statistics() ->
+    with_engine(fun pam_pps_nif:statistics/1).
+
+%% @doc Gives an input back with facts.
+-spec resubmit(pam_pps_nif:outcome(), [pam_pps_nif:fact()], tag()) -> ok | {error, pam_pps_nif:reason()}.
+resubmit(_Outcome, _Facts, {_, Rounds, _}) when Rounds >= ?MAX_ROUNDS ->
+    {error, too_many_needs};
+resubmit(Outcome, Facts, {Worker, Rounds, Context}) ->
+    with_worker(Worker, fun(Pid) -> pam_pps_nif:resubmit(Outcome, Facts, Pid, {Worker, Rounds + 1, Context}) end).
+
+%% @doc The engine wants a tick at that time.
+-spec wake_at(integer()) -> ok.
+wake_at(Time) ->
+    gen_server:cast(?MODULE, {wake_at, Time}).
+
+-spec start_link() -> {ok, pid()} | ignore | {error, term()}.
+start_link() ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+%%%===================================================================
+%%% gen_server
+%%%===================================================================
+
+-spec init([]) -> {ok, #state{}}.
+init([]) ->
+    process_flag(trap_exit, true),
+    pam_pps_nif:log(self()),
+    %% After a crash of this process the engine is still there.
+    case persistent_term:get(?ENGINE, undefined) of
+	undefined -> {ok, #state{}};
+	_ ->
+	    Users = lists:usort([Host || {_, Host, _} <- maps:values(persistent_term:get(?DOMAINS, #{}))]),
+	    tick(),
+	    {ok, #state{users = Users}}
+    end.
+
+-spec handle_call(term(), {pid(), term()}, #state{}) -> {reply, term(), #state{}}.
+handle_call({acquire, User, Options}, _From, #state{users = Users} = State) ->
+    case open(Options) of
+	ok -> {reply, ok, State#state{users = lists:usort([User | Users])}};
+	{error, _} = Error -> {reply, Error, State}
+    end;
+handle_call({release, User}, _From, #state{users = Users} = State) ->
+    case lists:delete(User, Users) of
+	[] ->
+	    close(),
+	    {reply, last, State#state{users = []}};
+	Left -> {reply, used, State#state{users = Left}}
+    end;
+handle_call({serve, Domain, Kind, ServerHost}, _From, State) ->
+    Domains = persistent_term:get(?DOMAINS, #{}),
+    persistent_term:put(?DOMAINS, Domains#{Domain => {Kind, ServerHost, read_announced(Domain, Kind)}}),
+    {reply, ok, State};
+handle_call({unserve, Domain}, _From, State) ->
+    Domains = persistent_term:get(?DOMAINS, #{}),
+    persistent_term:put(?DOMAINS, maps:remove(Domain, Domains)),
+    _ = with_engine(fun(Engine) -> pam_pps_nif:unserve(Engine, Domain) end),
+    {reply, ok, State};
+handle_call(Request, From, State) ->
+    ?WARNING_MSG("Unexpected call from ~p: ~p", [From, Request]),
+    {reply, {error, unknown}, State}.
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast({wake_at, Time}, #state{wake = Wake} = State) when is_integer(Wake), Wake =< Time ->
+    {noreply, State};
+handle_cast({wake_at, Time}, #state{timer = Timer} = State) ->
+    _ = [erlang:cancel_timer(Timer) || Timer /= undefined],
+    Delay = max(0, (Time - erlang:system_time(microsecond)) div 1000 + 1),
+    %% Timers reach seven weeks; a tick that comes early asks anew.
+    New = erlang:start_timer(min(Delay, 16#ffffffff), self(), tick),
+    {noreply, State#state{timer = New, wake = Time}};
+handle_cast(Message, State) ->
+    ?WARNING_MSG("Unexpected cast: ~p", [Message]),
+    {noreply, State}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+handle_info({timeout, Timer, tick}, #state{timer = Timer} = State) ->
+    tick(),
+    {noreply, State#state{timer = undefined, wake = undefined}};
+handle_info({timeout, _, tick}, State) ->
+    {noreply, State};
+handle_info({pam_pps, log, Level, Text}, State) ->
+    log(Level, Text),
+    {noreply, State};
+handle_info(Info, State) ->
+    ?WARNING_MSG("Unexpected info: ~p", [Info]),
+    {noreply, State}.
+
+-spec terminate(term(), #state{}) -> ok.
+terminate(Reason, _State) when Reason == normal; Reason == shutdown ->
+    close();
+terminate(_Reason, _State) ->
+    ok.
+
+%%%===================================================================
+%%% Internal functions
+%%%===================================================================
+
+-spec open([{binary(), binary()}]) -> ok | {error, term()}.
+open(Options) ->
+    case persistent_term:get(?ENGINE, undefined) of
+	undefined ->
+	    case pam_pps_nif:open(Options) of
+		{ok, Engine} ->
+		    persistent_term:put(?ENGINE, Engine),
+		    ?INFO_MSG("Engine of libpam_pps ~ts opened", [pam_pps_nif:version()]),
+		    tick();
+		{error, _} = Error -> Error
+	    end;
+	_ -> ok
+    end.
+
+-spec close() -> ok.
+close() ->
+    case persistent_term:get(?ENGINE, undefined) of
+	undefined -> ok;
+	Engine ->
+	    persistent_term:erase(?ENGINE),
+	    persistent_term:erase(?DOMAINS),
+	    pam_pps_nif:close(Engine),
+	    ?INFO_MSG("Engine of libpam_pps closed", [])
+    end.
+
+-spec tick() -> ok.
+tick() ->
+    _ = submit(tick, <<>>, <<>>),
+    ok.
+
+-spec with_engine(fun((pam_pps_nif:engine()) -> T)) -> T | {error, closed}.
+with_engine(F) ->
+    case persistent_term:get(?ENGINE, undefined) of
+	undefined -> {error, closed};
+	Engine -> F(Engine)
+    end.
+
+-spec with_worker(atom(), fun((pid()) -> T)) -> T | {error, busy}.
+with_worker(Worker, F) ->
+    case whereis(Worker) of
+	undefined -> {error, busy};
+	Pid -> F(Pid)
+    end.
+
+-spec call(pam_pps_nif:input(), binary(), iodata(), binary(), boolean()) -> {ok, term(), [pam_pps_nif:decision()]} | {error, term()}.
+call(Kind, Lane, Data, Id, Privileged) ->
+    Ref = erlang:monitor(process, pam_pps_worker:name(Lane), [{alias, reply_demonitor}]),
+    case submit(Kind, Lane, Data, #{context => {call, self(), Ref, Id}, privileged => Privileged}) of
+	ok ->
+	    receive
+		{Ref, Reply, Events} when Reply /= none -> {ok, Reply, Events};
+		{Ref, none, _} -> {error, no_answer};
+		{'DOWN', Ref, _, _, _} -> {error, internal}
+	    after ?CALL_TIMEOUT ->
+		    erlang:demonitor(Ref, [flush]),
+		    receive {Ref, _, _} -> ok after 0 -> ok end,
+		    {error, timeout}
+	    end;
+	{error, _} = Error ->
+	    erlang:demonitor(Ref, [flush]),
+	    Error
+    end.
+
+-spec read_announced(binary(), kind()) -> #{atom() => {[identity()], [binary()]}}.
+read_announced(Domain, Kind) ->
+    Places = case Kind of
+		 accounts -> [account, domain];
+		 component -> [component]
+	     end,
+    maps:from_list([{Place, read_features(Domain, Place)} || Place <- Places]).
+
+-spec read_features(binary(), account | domain | component) -> {[identity()], [binary()]}.
+read_features(Domain, Place) ->
+    case with_engine(fun(Engine) -> pam_pps_nif:features(Engine, Domain, Place) end) of
+	{ok, Text} ->
+	    Lines = binary:split(Text, <<"\n">>, [global, trim_all]),
+	    lists:partition(fun is_tuple/1, [read_line(binary:split(Line, <<"\t">>, [global])) || Line <- Lines]);
+	{error, _} -> {[], []}
+    end.
+
+-spec read_line([binary()]) -> identity() | binary().
+read_line([<<"identity">>, Category, Type | Name]) ->
+    #identity{category = Category, type = Type, name = iolist_to_binary(Name)};
+read_line([Feature | _]) ->
+    Feature.
+
+-spec log(error | warning | info | debug, binary()) -> ok.
+log(error, Text) -> ?ERROR_MSG("~ts", [Text]);
+log(warning, Text) -> ?WARNING_MSG("~ts", [Text]);
+log(info, Text) -> ?INFO_MSG("~ts", [Text]);
+log(debug, Text) -> ?DEBUG("~ts", [Text]), ok.

@@ -1,0 +1,58 @@
+%%% @doc What only the server knows: accounts, rosters, administrators, block lists, data of the module that was there before.
+-module(pam_pps_facts).
+
+-export([answer/1, is_admin/2]).
+
+-include("logger.hrl").
+-include("xmpp.hrl").
+
+%% @doc A fact that the engine needs. If it cannot be found out, the one that allows less.
+-spec answer(pam_pps_nif:decision()) -> pam_pps_nif:fact().
+answer({need, roster, Owner, Contact}) ->
+    {Subscription, Groups} = protected({roster, Owner, Contact}, {none, []}),
+    {roster, Owner, Contact, Subscription, Groups};
+answer({need, blocked, Owner, Contact}) ->
+    {blocked, Owner, Contact, protected({blocked, Owner, Contact}, true)};
+answer({need, Kind, Jid, Other}) ->
+    {Kind, Jid, Other, protected({Kind, Jid, Other}, false)}.
+
+%% @doc Whether somebody administers a virtual host: the rule that the server's own modules go by.
+-spec is_admin(binary(), jid()) -> boolean().
+is_admin(ServerHost, Jid) ->
+    acl:match_rule(ServerHost, configure, jid:remove_resource(Jid)) == allow.
+
+%%%===================================================================
+%%% Internal functions
+%%%===================================================================
+
+-spec protected({pam_pps_nif:need(), binary(), binary()}, T) -> T.
+protected(Question, Default) ->
+    try find(Question)
+    catch Class:Reason:Stack ->
+	    ?ERROR_MSG("No answer about ~p:~n** ~ts", [Question, misc:format_exception(2, Class, Reason, Stack)]),
+	    Default
+    end.
+
+-spec find({pam_pps_nif:need(), binary(), binary()}) -> boolean() | {none | to | from | both, [binary()]}.
+find({account, Account, _}) ->
+    #jid{luser = User, lserver = Server} = jid:decode(Account),
+    User /= <<>> andalso pam_pps:domain(Server) /= undefined andalso ejabberd_auth:user_exists(User, Server);
+find({roster, Owner, Contact}) ->
+    #jid{luser = User, lserver = Server} = jid:decode(Owner),
+    {Subscription, _Ask, Groups} =
+	ejabberd_hooks:run_fold(roster_get_jid_info, Server, {none, none, []}, [User, Server, jid:decode(Contact)]),
+    {subscription(Subscription), lists:usort(Groups)};
+find({admin, Who, Service}) ->
+    #jid{lserver = Domain} = jid:decode(Service),
+    case pam_pps:domain(Domain) of
+	{_, ServerHost} -> is_admin(ServerHost, jid:decode(Who));
+	undefined -> false
+    end;
+find({blocked, Owner, Contact}) ->
+    #jid{lserver = Server} = To = jid:decode(Owner),
+    Message = #message{from = jid:decode(Contact), to = To},
+    ejabberd_hooks:run_fold(privacy_check_packet, Server, allow, [To, Message, in]) == deny.
+
+-spec subscription(atom()) -> none | to | from | both.
+subscription(Subscription) when Subscription == to; Subscription == from; Subscription == both -> Subscription;
+subscription(_) -> none.

@@ -1,0 +1,74 @@
+%%% @doc The functions of c_src/pam_pps_nif.c. What they promise about memory and threads is in include/pam_pps.h.
+-module(pam_pps_nif).
+
+-export([open/1, close/1, serve/4, unserve/2, features/3, statistics/1, handle/3, submit/7, resubmit/4, decisions/1,
+	 recipients/4, log/1, version/0]).
+-export_type([engine/0, outcome/0, reason/0, input/0, need/0, fact/0, decision/0]).
+
+-on_load(load/0).
+
+-opaque engine() :: reference().
+-opaque outcome() :: reference().
+-type reason() :: atom() | {atom(), binary()}.
+-type input() :: stanza | tick | session_ended | account_removed | roster_changed | import | command.
+-type need() :: account | roster | admin | blocked | import.
+-type subscription() :: none | to | from | both.
+-type fact() :: {need(), binary(), binary(), boolean()} | {roster, binary(), binary(), subscription(), [binary()]}.
+-type decision() :: pass | {route, binary()} |
+		    {multicast, Place :: non_neg_integer(), Id :: binary(), binary(), Count :: non_neg_integer()} |
+		    {need, need(), binary(), binary()} |
+		    {wake, integer()} |
+		    {event, Name :: binary(), Service :: binary(), Node :: binary(), Item :: binary(), Actor :: binary(),
+		     Payload :: binary()} |
+		    {reply, binary()}.
+
+%% @doc Opens an engine on the store that the options name.
+-spec open([{binary(), binary()}]) -> {ok, engine()} | {error, reason()}.
+open(_Options) -> erlang:nif_error(not_loaded).
+
+%% @doc Finishes what was submitted and closes the store. A second call finds nothing to do.
+-spec close(engine()) -> ok.
+close(_Engine) -> erlang:nif_error(not_loaded).
+
+-spec serve(engine(), binary(), accounts | component, [{binary(), binary()}]) -> ok | {error, reason()}.
+serve(_Engine, _Domain, _Kind, _Options) -> erlang:nif_error(not_loaded).
+
+-spec unserve(engine(), binary()) -> ok | {error, reason()}.
+unserve(_Engine, _Domain) -> erlang:nif_error(not_loaded).
+
+-spec features(engine(), binary(), account | domain | component) -> {ok, binary()} | {error, reason()}.
+features(_Engine, _Domain, _Where) -> erlang:nif_error(not_loaded).
+
+-spec statistics(engine()) -> {ok, binary()} | {error, reason()}.
+statistics(_Engine) -> erlang:nif_error(not_loaded).
+
+%% @doc Handles one input and waits for the commit, past whatever is queued.
+-spec handle(engine(), input(), iodata()) -> {ok, outcome()} | {error, reason()}.
+handle(_Engine, _Kind, _Data) -> erlang:nif_error(not_loaded).
+
+%% @doc Queues one input; Pid gets `{pam_pps, Tag, Outcome}' after the commit.
+-spec submit(engine(), input(), iodata(), binary(), boolean(), pid(), term()) -> ok | {error, reason()}.
+submit(_Engine, _Kind, _Data, _Extra, _Privileged, _Pid, _Tag) -> erlang:nif_error(not_loaded).
+
+%% @doc Gives the input of an outcome with needs back, with the facts.
+-spec resubmit(outcome(), [fact()], pid(), term()) -> ok | {error, reason()}.
+resubmit(_Outcome, _Facts, _Pid, _Tag) -> erlang:nif_error(not_loaded).
+
+-spec decisions(outcome()) -> [decision()].
+decisions(_Outcome) -> erlang:nif_error(not_loaded).
+
+%% @doc Recipients of the multicast at a place, from a place among them on (the first is 0), so many at most.
+-spec recipients(outcome(), non_neg_integer(), non_neg_integer(), non_neg_integer()) -> [binary()].
+recipients(_Outcome, _Place, _From, _Count) -> erlang:nif_error(not_loaded).
+
+%% @doc Pid gets `{pam_pps, log, Level, Text}' for what the library has to say.
+-spec log(pid() | undefined) -> ok.
+log(_Pid) -> erlang:nif_error(not_loaded).
+
+-spec version() -> binary().
+version() -> erlang:nif_error(not_loaded).
+
+-spec load() -> ok | {error, term()}.
+load() ->
+    Ebin = filename:dirname(code:which(?MODULE)),
+    erlang:load_nif(filename:join([filename:dirname(Ebin), "priv", "lib", "pam_pps_nif"]), 0).

@@ -1,0 +1,86 @@
+%%% @doc The options of mod_pam_pps, and how they are said to the engine.
+-module(pam_pps_options).
+
+-export([type/1, defaults/1, doc/0, engine/1, domains/2]).
+
+-type pairs() :: [{binary(), binary()}].
+
+%% Options of the engine, and of what it serves. They are its own, under the same names (pam_pps_config_set).
+-define(OF_ENGINE, [database, commit, cache_size, max_stanza_bytes, seed]).
+-define(OF_ACCOUNTS, [auto_subscribe, journal, eventing, max_nodes, max_bytes, max_subscriptions, max_items]).
+-define(OF_SERVICES,
+	[name, create_nodes, eventing, max_subscriptions, max_items, autocreate_on_publish, autocreate_on_subscribe,
+	 expose_publisher, default_admin_affiliation]).
+
+%% @doc What the value of an option looks like.
+-spec type(atom()) -> econf:validator().
+type(database) -> econf:binary();
+type(commit) -> econf:enum([os, disk]);
+type(cache_size) -> econf:pos_int();
+type(max_stanza_bytes) -> econf:pos_int();
+type(seed) -> econf:binary();
+type(services) -> econf:map(econf:binary(), econf:options(maps:from_list([{Name, type(Name)} || Name <- ?OF_SERVICES])));
+type(vcard) -> econf:vcard_temp();
+type(eventing) -> econf:either(econf:bool(), econf:enum([rooms, conversations]));
+type(create_nodes) -> econf:enum([anyone, local, admins]);
+type(default_admin_affiliation) -> econf:enum([owner, publisher, 'publish-only', member, none, outcast]);
+type(name) -> econf:binary();
+type(Name) when Name == max_nodes; Name == max_bytes; Name == max_subscriptions; Name == max_items -> econf:non_neg_int();
+type(_) -> econf:bool().
+
+-spec defaults(binary()) -> [{atom(), term()}].
+defaults(_Host) ->
+    [{database, undefined}, {seed, undefined}, {vcard, undefined}, {services, #{<<"pubsub.@HOST@">> => []}}]
+	++ [{Name, undefined} || Name <- (?OF_ENGINE -- [database, seed]) ++ (?OF_ACCOUNTS)].
+
+doc() ->
+    #{desc => [<<"Publish-subscribe by libpam_pps: a pubsub service, personal eventing, and subscriptions that the "
+		 "account keeps for all of its devices. It stands in for mod_pubsub.">>],
+      opts => []}.
+
+%% @doc For pam_pps_nif:open/1.
+-spec engine(gen_mod:opts()) -> pairs().
+engine(Opts) ->
+    File = case maps:get(database, Opts) of
+	       undefined -> <<"pam_pps.sqlite">>;
+	       Database -> Database
+	   end,
+    pairs(?OF_ENGINE, Opts#{database => place(File)}).
+
+%% @doc What is served for a virtual host, for pam_pps_nif:serve/4.
+-spec domains(binary(), gen_mod:opts()) -> [{binary(), pam_pps:kind(), pairs()}].
+domains(Host, Opts) ->
+    [{Host, accounts, pairs(?OF_ACCOUNTS, Opts)}
+     | [{misc:expand_keyword(<<"@HOST@">>, Name, Host), component, service(Options)}
+	|| {Name, Options} <- pairs_of(maps:get(services, Opts))]].
+
+%%%===================================================================
+%%% Internal functions
+%%%===================================================================
+
+-spec service(map() | [{atom(), term()}]) -> pairs().
+service(Own) ->
+    pairs(?OF_SERVICES, maps:merge(#{name => <<"Publish-Subscribe">>}, maps:from_list(pairs_of(Own)))).
+
+-spec pairs_of(map() | [{term(), term()}]) -> [{term(), term()}].
+pairs_of(Map) when is_map(Map) -> maps:to_list(Map);
+pairs_of(List) -> List.
+
+%% A plain name is a file in the server's data folder.
+-spec place(binary()) -> binary().
+place(<<"memory">>) -> <<"memory">>;
+place(<<"/", _/binary>> = File) -> File;
+place(Name) ->
+    case binary:match(Name, <<"://">>) of
+	nomatch -> unicode:characters_to_binary(filename:join(mnesia:system_info(directory), Name));
+	_ -> Name
+    end.
+
+-spec pairs([atom()], map()) -> pairs().
+pairs(Names, Opts) ->
+    [{atom_to_binary(Name, utf8), text(Value)} || Name <- Names, Value <- [maps:get(Name, Opts, undefined)], Value /= undefined].
+
+-spec text(term()) -> binary().
+text(Value) when is_atom(Value) -> atom_to_binary(Value, utf8);
+text(Value) when is_integer(Value) -> integer_to_binary(Value);
+text(Value) -> iolist_to_binary(Value).

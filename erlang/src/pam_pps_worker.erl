@@ -1,0 +1,228 @@
+%%% @doc Carries out what the engine decided.
+%%%
+%%% The outcomes of a service all go to one worker, in their order; what a worker sends to somebody goes through the worker
+%%% of that recipient. So everybody hears of a service in its order, while a fan-out spreads over the schedulers.
+-module(pam_pps_worker).
+-behaviour(gen_server).
+
+-export([names/0, name/1, carry_out/3, refuse/1]).
+%% spawned
+-export([answer_needs/3]).
+%% supervisor
+-export([start_link/1]).
+%% gen_server
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+-include("logger.hrl").
+-include("xmpp.hrl").
+
+%% Recipients in one step of a fan-out.
+-define(BATCH, 1000).
+
+-record(done, {reply = none :: none | stanza() | binary(), events = [] :: [pam_pps_nif:decision()]}).
+
+%%%===================================================================
+%%% API
+%%%===================================================================
+
+-spec names() -> [atom()].
+names() ->
+    tuple_to_list(workers()).
+
+%% @doc The worker of a service or a recipient.
+-spec name(binary()) -> atom().
+name(Address) ->
+    Workers = workers(),
+    element(erlang:phash2(Address, tuple_size(Workers)) + 1, Workers).
+
+-spec start_link(atom()) -> {ok, pid()} | ignore | {error, term()}.
+start_link(Name) ->
+    gen_server:start_link({local, Name}, ?MODULE, [], []).
+
+%% @doc Carries out the decisions of an outcome without needs.
+-spec carry_out([pam_pps_nif:decision()], pam_pps:context(), pam_pps_nif:outcome()) -> ok.
+carry_out(Decisions, Context, Outcome) ->
+    Done = lists:foldl(fun(Decision, Done) -> decision(Decision, Context, Outcome, Done) end, #done{}, Decisions),
+    finish(Context, Done).
+
+%% @doc Answers when the engine could not.
+-spec refuse(pam_pps:context()) -> ok.
+refuse({taken, #iq{type = Type, lang = Lang} = IQ}) when Type == get; Type == set ->
+    Error = xmpp:err_internal_server_error(<<"The service is not available now">>, Lang),
+    ejabberd_router:route_error(IQ, Error#stanza_error{type = wait});
+refuse({call, Pid, Ref, _}) ->
+    Pid ! {Ref, none, []},
+    ok;
+refuse(_) ->
+    ok.
+
+%%%===================================================================
+%%% gen_server
+%%%===================================================================
+
+-spec init([]) -> {ok, undefined}.
+init([]) ->
+    process_flag(message_queue_data, off_heap),
+    {ok, undefined}.
+
+-spec handle_call(term(), {pid(), term()}, undefined) -> {reply, ok, undefined}.
+handle_call(_Request, _From, State) ->
+    {reply, ok, State}.
+
+-spec handle_cast(term(), undefined) -> {noreply, undefined}.
+handle_cast(_Message, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), undefined) -> {noreply, undefined}.
+handle_info({pam_pps, Tag, Outcome}, State) ->
+    try finished(Tag, Outcome)
+    catch Class:Reason:Stack ->
+	    ?ERROR_MSG("An outcome could not be carried out:~n** ~ts", [misc:format_exception(2, Class, Reason, Stack)])
+    end,
+    {noreply, State};
+handle_info({send, Stanza}, State) ->
+    ejabberd_router:route(Stanza),
+    {noreply, State};
+handle_info({send, Stanza, Id, Copies}, State) ->
+    send_copies(Stanza, Id, Copies),
+    {noreply, State};
+handle_info({pam_pps_roster, Owner, Contact}, State) ->
+    _ = pam_pps:submit(roster_changed, Owner, Owner, #{extra => Contact}),
+    {noreply, State};
+handle_info(_Info, State) ->
+    {noreply, State}.
+
+%%%===================================================================
+%%% Internal functions
+%%%===================================================================
+
+-spec workers() -> tuple().
+workers() ->
+    case persistent_term:get(?MODULE, undefined) of
+	undefined ->
+	    Count = 2 * erlang:system_info(schedulers),
+	    Names = [list_to_atom("pam_pps_worker_" ++ integer_to_list(N)) || N <- lists:seq(1, Count)],
+	    Workers = list_to_tuple(Names),
+	    persistent_term:put(?MODULE, Workers),
+	    Workers;
+	Workers -> Workers
+    end.
+
+-spec finished(pam_pps:tag(), pam_pps_nif:outcome()) -> ok.
+finished({_, _, Context} = Tag, Outcome) ->
+    Decisions = pam_pps_nif:decisions(Outcome),
+    case [Need || {need, _, _, _} = Need <- Decisions] of
+	[] -> carry_out(Decisions, Context, Outcome);
+	%% Facts may come from a slow database. What else there is for this service waits inside the engine.
+	Needs ->
+	    _ = spawn(?MODULE, answer_needs, [Tag, Outcome, Needs]),
+	    ok
+    end.
+
+-spec answer_needs(pam_pps:tag(), pam_pps_nif:outcome(), [pam_pps_nif:decision()]) -> ok.
+answer_needs({_, _, Context} = Tag, Outcome, Needs) ->
+    case pam_pps:resubmit(Outcome, [pam_pps_facts:answer(Need) || Need <- Needs], Tag) of
+	ok -> ok;
+	{error, Reason} ->
+	    ?ERROR_MSG("The engine does not take facts: ~p", [Reason]),
+	    refuse(Context)
+    end.
+
+-spec decision(pam_pps_nif:decision(), pam_pps:context(), pam_pps_nif:outcome(), #done{}) -> #done{}.
+decision({route, Xml}, Context, _Outcome, Done) ->
+    case parse(Xml) of
+	{ok, Stanza} -> route(Stanza, Context, Done);
+	error -> Done
+    end;
+decision({multicast, Place, Id, Xml, Count}, _Context, Outcome, Done) ->
+    case parse(Xml) of
+	{ok, Stanza} -> multicast({Outcome, Place, Id, Stanza, Count}, 0);
+	error -> ok
+    end,
+    Done;
+decision({wake, Time}, _Context, _Outcome, Done) ->
+    pam_pps:wake_at(Time),
+    Done;
+decision({event, _, _, _, _, _, _} = Event, _Context, _Outcome, #done{events = Events} = Done) ->
+    Done#done{events = [Event | Events]};
+decision({reply, Text}, _Context, _Outcome, Done) ->
+    Done#done{reply = Text};
+decision(pass, {taken, Stanza}, _Outcome, Done) ->
+    mod_pam_pps:pass_on(Stanza),
+    Done;
+decision(_, _Context, _Outcome, Done) ->
+    Done.
+
+-spec finish(pam_pps:context(), #done{}) -> ok.
+finish({call, Pid, Ref, _}, #done{reply = Reply, events = Events}) ->
+    Pid ! {Ref, Reply, lists:reverse(Events)},
+    ok;
+finish(_Context, _Done) ->
+    ok.
+
+-spec parse(binary()) -> {ok, stanza()} | error.
+parse(Xml) ->
+    try {ok, xmpp:decode(fxml_stream:parse_element(Xml), ?NS_CLIENT, [ignore_els])}
+    catch Class:Reason ->
+	    ?ERROR_MSG("The engine gave a stanza that cannot be read: ~ts~n** ~p", [Xml, {Class, Reason}]),
+	    error
+    end.
+
+%% The answer to a call is not sent.
+-spec route(stanza(), pam_pps:context(), #done{}) -> #done{}.
+route(#iq{id = Id} = IQ, {call, _, _, Id}, Done) ->
+    Done#done{reply = IQ};
+route(Stanza, _Context, Done) ->
+    Name = name(lane(xmpp:get_to(Stanza))),
+    case whereis(Name) of
+	Pid when Pid == self(); Pid == undefined -> ejabberd_router:route(Stanza);
+	Pid -> Pid ! {send, Stanza}
+    end,
+    Done.
+
+-spec lane(jid()) -> binary().
+lane(#jid{luser = User, lserver = Server}) ->
+    jid:encode({User, Server, <<>>}).
+
+%% Copies for one recipient keep their order, since they all go through his worker.
+-spec multicast({pam_pps_nif:outcome(), non_neg_integer(), binary(), stanza(), non_neg_integer()}, non_neg_integer()) -> ok.
+multicast({_, _, _, _, Count}, From) when From >= Count ->
+    ok;
+multicast({Outcome, Place, Id, Stanza, _} = Job, From) ->
+    Jids = pam_pps_nif:recipients(Outcome, Place, From, ?BATCH),
+    maps:foreach(fun(Name, Copies) -> hand_over(Name, Stanza, Id, lists:reverse(Copies)) end, group(Jids, From, #{})),
+    multicast(Job, From + ?BATCH).
+
+-spec group([binary()], non_neg_integer(), #{atom() => [{non_neg_integer(), binary()}]}) ->
+	  #{atom() => [{non_neg_integer(), binary()}]}.
+group([Jid | Jids], Number, Groups) ->
+    [Bare | _] = binary:split(Jid, <<"/">>),
+    Name = name(Bare),
+    group(Jids, Number + 1, Groups#{Name => [{Number, Jid} | maps:get(Name, Groups, [])]});
+group([], _Number, Groups) ->
+    Groups.
+
+-spec hand_over(atom(), stanza(), binary(), [{non_neg_integer(), binary()}]) -> ok.
+hand_over(Name, Stanza, Id, Copies) ->
+    case whereis(Name) of
+	Pid when Pid == self(); Pid == undefined -> send_copies(Stanza, Id, Copies);
+	Pid ->
+	    Pid ! {send, Stanza, Id, Copies},
+	    ok
+    end.
+
+-spec send_copies(stanza(), binary(), [{non_neg_integer(), binary()}]) -> ok.
+send_copies(Stanza, Id, Copies) ->
+    lists:foreach(fun({Number, Jid}) -> send_copy(Stanza, Id, Number, Jid) end, Copies).
+
+-spec send_copy(stanza(), binary(), non_neg_integer(), binary()) -> ok.
+send_copy(Stanza, Id, Number, Jid) ->
+    try jid:decode(Jid) of
+	To -> ejabberd_router:route(set_id(xmpp:set_to(Stanza, To), <<Id/binary, $-, (integer_to_binary(Number))/binary>>))
+    catch error:{bad_jid, _} -> ?WARNING_MSG("Not sent to ~ts, which is no JID", [Jid])
+    end.
+
+-spec set_id(stanza(), binary()) -> stanza().
+set_id(#message{} = Stanza, Id) -> Stanza#message{id = Id};
+set_id(#presence{} = Stanza, Id) -> Stanza#presence{id = Id};
+set_id(#iq{} = Stanza, Id) -> Stanza#iq{id = Id}.

@@ -1,0 +1,110 @@
+//! How the live door starts ejabberd.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use super::xml::Element;
+
+/// Options that a service has; all others are for accounts or the engine.
+const OF_SERVICES: [&str; 8] = [
+    "create_nodes",
+    "max_subscriptions",
+    "max_items",
+    "autocreate_on_publish",
+    "autocreate_on_subscribe",
+    "expose_publisher",
+    "default_admin_affiliation",
+    "eventing",
+];
+/// Options that accounts do not have.
+const NOT_OF_ACCOUNTS: [&str; 5] = [
+    "create_nodes",
+    "autocreate_on_publish",
+    "autocreate_on_subscribe",
+    "expose_publisher",
+    "default_admin_affiliation",
+];
+
+/// tests/ejabberd/live.py with as many services as there are to be, and the options that the scripts want.
+pub(crate) fn command(
+    needs: &BTreeMap<String, String>,
+    services: usize,
+    externals: &BTreeSet<String>,
+    admin: &str,
+    folder: &Path,
+    stock: bool,
+) -> Command {
+    let live = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ejabberd/live.py");
+    let mut command = Command::new(live);
+    command.args(["--stdin", "--pubsub", "no", "--timeout", "60"]);
+    if let Ok(dist) = std::env::var("PAM_PPS_EJABBERD_DIST") {
+        command.args(["--dist", &dist]);
+    }
+    command.arg("--user").arg(format!("{admin}:password"));
+    command.arg("--admin").arg(admin);
+    command.arg("--data").arg(folder.join("data"));
+    for domain in externals {
+        command.arg("--external").arg(format!("{domain}=secret"));
+    }
+    let names: Vec<String> = (0..services).map(|number| format!("pubsub-{number}.localhost")).collect();
+    if stock {
+        command.args(["--backend", "stock", "--set"]).arg(format!("hosts={names:?}"));
+        return command;
+    }
+    let options = |wanted: &dyn Fn(&str) -> Option<String>| {
+        let found: Vec<_> =
+            needs.iter().filter_map(|(key, value)| Some(format!("\"{}\": {}", wanted(key)?, json(value)))).collect();
+        format!("{{{}}}", found.join(", "))
+    };
+    let of_service = options(&|key| {
+        let key = key.strip_prefix("pubsub.").or_else(|| OF_SERVICES.contains(&key).then_some(key))?;
+        Some(key.to_owned())
+    });
+    let mut map = String::new();
+    for name in names {
+        let comma = if map.is_empty() { "" } else { ", " };
+        let _ = write!(map, "{comma}\"{name}\": {of_service}");
+    }
+    command.arg("--set").arg(format!("services={{{map}}}"));
+    for (key, value) in needs.iter().filter(|(key, _)| !key.contains('.') && !NOT_OF_ACCOUNTS.contains(&key.as_str())) {
+        command.arg("--set").arg(format!("{key}={}", json(value)));
+    }
+    command
+}
+
+fn json(value: &str) -> String {
+    if value == "true" || value == "false" || value.parse::<f64>().is_ok() {
+        return value.to_owned();
+    }
+    format!("{value:?}")
+}
+
+/// What the server does of its own accord and scripts do not speak of: tests/ejabberd/differences.tsv has the reasons.
+pub(crate) struct Differences(Vec<[String; 4]>);
+
+impl Differences {
+    pub(crate) fn read() -> Result<Self, String> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ejabberd/differences.tsv");
+        let text = std::fs::read_to_string(&path).map_err(|why| format!("{}: {why}", path.display()))?;
+        let row = |line: &str| {
+            let fields: Vec<&str> = line.split('\t').collect();
+            let [kind, stanza, r#type, child, namespace, reason] = fields[..] else {
+                return Err(format!("{}: six fields are wanted: {line}", path.display()));
+            };
+            if kind != "ignored" || reason.is_empty() {
+                return Err(format!("{}: {line}", path.display()));
+            }
+            Ok([stanza, r#type, child, namespace].map(str::to_owned))
+        };
+        text.lines().skip(1).map(row).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether scripts know nothing of such a stanza.
+    pub(crate) fn ignores(&self, stanza: &Element) -> bool {
+        self.0.iter().any(|[name, r#type, child, namespace]| {
+            stanza.name == *name && stanza.get("type") == Some(r#type) && stanza.child(namespace, child).is_some()
+        })
+    }
+}
