@@ -38,7 +38,7 @@ start(Host, Opts) ->
 	    case serve(Host, Opts) of
 		ok ->
 		    hook(fun ejabberd_hooks:add/5, Host),
-		    feed_sessions(Host);
+		    pam_pps_presence:start(Host);
 		{error, Reason} ->
 		    stop_serving(Host),
 		    wrong(Reason)
@@ -151,6 +151,7 @@ is_for_account(#iq{sub_els = [El]} = IQ) ->
 	?NS_DISCO_ITEMS -> node_of(El) /= ?NS_COMMANDS;
 	?NS_DISCO_INFO -> not answered_by_server(node_of(El), IQ);
 	?NS_COMMANDS -> is_get_pending(El);
+	?NS_MAM_2 -> is_archive_query(El);
 	_ -> false
     end;
 is_for_account(_) ->
@@ -167,6 +168,7 @@ is_for_domain(#iq{sub_els = [El]}) ->
 	?NS_PAM -> true;
 	?NS_PAM_FILTER -> true;
 	?NS_COMMANDS -> is_get_pending(El);
+	?NS_MAM_2 -> is_archive_query(El);
 	_ -> false
     end;
 is_for_domain(_) ->
@@ -182,6 +184,15 @@ answered_by_server(_Node, _IQ) -> false.
 is_get_pending(El) ->
     case node_of(El) of
 	<<"http://jabber.org/protocol/pubsub", _/binary>> -> true;
+	_ -> false
+    end.
+
+%% Archives of nodes that the engine makes up; the others are the server's.
+-spec is_archive_query(xmpp_element() | xmlel()) -> boolean().
+is_archive_query(El) ->
+    case node_of(El) of
+	?NS_PAM -> true;
+	<<"urn:xmpp:pps:", _/binary>> -> true;
 	_ -> false
     end.
 
@@ -245,7 +256,7 @@ is_no_room(Presence) ->
 
 -spec c2s_self_presence({presence(), ejabberd_c2s:state()}) -> {presence(), ejabberd_c2s:state()}.
 c2s_self_presence({#presence{type = Type} = Presence, #{jid := Jid}} = Acc) when Type == available; Type == unavailable ->
-    feed_own(Presence, Jid),
+    pam_pps_presence:show(Presence, Jid, undefined),
     Acc;
 c2s_self_presence(Acc) ->
     Acc.
@@ -369,36 +380,9 @@ feed(Stanza) ->
 submit(Stanza, More) ->
     pam_pps:submit(stanza, bare(xmpp:get_to(Stanza)), fxml:element_to_binary(xmpp:encode(Stanza)), More).
 
--spec feed_own(presence(), jid()) -> ok.
-feed_own(Presence, Jid) ->
-    Own = Presence#presence{from = Jid, to = undefined},
-    _ = pam_pps:submit(stanza, bare(Jid), fxml:element_to_binary(xmpp:encode(Own))),
-    ok.
-
 -spec bare(jid()) -> binary().
 bare(#jid{luser = User, lserver = Server}) ->
     jid:encode({User, Server, <<>>}).
-
-%% Sessions that were there before this module.
--spec feed_sessions(binary()) -> ok.
-feed_sessions(Host) ->
-    lists:foreach(
-      fun({User, Server, Resource}) when Server == Host ->
-	      case ejabberd_sm:get_session_pid(User, Server, Resource) of
-		  Pid when is_pid(Pid), node(Pid) == node() ->
-		      feed_session(Pid, jid:make(User, Server, Resource));
-		  _ -> ok
-	      end;
-	 (_) -> ok
-      end, ejabberd_sm:dirty_get_sessions_list()).
-
--spec feed_session(pid(), jid()) -> ok.
-feed_session(Pid, Jid) ->
-    try ejabberd_c2s:get_presence(Pid) of
-	#presence{type = available} = Presence -> feed_own(Presence, Jid);
-	_ -> ok
-    catch _:_ -> ok
-    end.
 
 -spec serve(binary(), gen_mod:opts()) -> ok | {error, term()}.
 serve(Host, Opts) ->

@@ -6,8 +6,10 @@
 -type pairs() :: [{binary(), binary()}].
 
 %% Options of the engine, and of what it serves. They are its own, under the same names (pam_pps_config_set).
--define(OF_ENGINE, [database, commit, cache_size, max_stanza_bytes, seed]).
--define(OF_ACCOUNTS, [auto_subscribe, journal, eventing, max_nodes, max_bytes, max_subscriptions, max_items]).
+-define(OF_ENGINE, [database, commit, cache_size, max_stanza_bytes, readers, seed]).
+-define(OF_ACCOUNTS,
+	[auto_subscribe, auto_subscribe_expiry, journal, journal_max_events, journal_max_bytes, journal_expiry, eventing, max_nodes,
+	 max_bytes, max_subscriptions, max_items]).
 -define(OF_SERVICES,
 	[name, create_nodes, eventing, max_subscriptions, max_items, autocreate_on_publish, autocreate_on_subscribe,
 	 expose_publisher, default_admin_affiliation]).
@@ -16,8 +18,6 @@
 -spec type(atom()) -> econf:validator().
 type(database) -> econf:binary();
 type(commit) -> econf:enum([os, disk]);
-type(cache_size) -> econf:pos_int();
-type(max_stanza_bytes) -> econf:pos_int();
 type(seed) -> econf:binary();
 type(services) -> econf:map(econf:binary(), econf:options(maps:from_list([{Name, type(Name)} || Name <- ?OF_SERVICES])));
 type(vcard) -> econf:vcard_temp();
@@ -25,8 +25,10 @@ type(eventing) -> econf:either(econf:bool(), econf:enum([rooms, conversations]))
 type(create_nodes) -> econf:enum([anyone, local, admins]);
 type(default_admin_affiliation) -> econf:enum([owner, publisher, 'publish-only', member, none, outcast]);
 type(name) -> econf:binary();
-type(Name) when Name == max_nodes; Name == max_bytes; Name == max_subscriptions; Name == max_items -> econf:non_neg_int();
-type(_) -> econf:bool().
+type(Name) when Name == auto_subscribe; Name == journal; Name == autocreate_on_publish; Name == autocreate_on_subscribe;
+		Name == expose_publisher -> econf:bool();
+type(readers) -> econf:non_neg_int();
+type(_) -> econf:pos_int().
 
 -spec defaults(binary()) -> [{atom(), term()}].
 defaults(_Host) ->

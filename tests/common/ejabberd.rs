@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use super::xml::Element;
+use super::xml::{Element, Node};
 
 /// Options that a service has; all others are for accounts or the engine.
 const OF_SERVICES: [&str; 8] = [
@@ -81,30 +81,48 @@ fn json(value: &str) -> String {
     format!("{value:?}")
 }
 
-/// What the server does of its own accord and scripts do not speak of: tests/ejabberd/differences.tsv has the reasons.
-pub(crate) struct Differences(Vec<[String; 4]>);
+/// What the server does by itself and scripts do not speak of: tests/ejabberd/differences.tsv has the reasons.
+pub(crate) struct Differences(Vec<Difference>);
+
+struct Difference {
+    /// The stanza is left out; otherwise only this child of it.
+    whole: bool,
+    stanza: String,
+    r#type: String,
+    child: String,
+    namespace: String,
+}
 
 impl Differences {
     pub(crate) fn read() -> Result<Self, String> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ejabberd/differences.tsv");
         let text = std::fs::read_to_string(&path).map_err(|why| format!("{}: {why}", path.display()))?;
         let row = |line: &str| {
+            let wrong = || format!("{}: {line}", path.display());
             let fields: Vec<&str> = line.split('\t').collect();
-            let [kind, stanza, r#type, child, namespace, reason] = fields[..] else {
-                return Err(format!("{}: six fields are wanted: {line}", path.display()));
-            };
-            if kind != "ignored" || reason.is_empty() {
-                return Err(format!("{}: {line}", path.display()));
+            let [kind, stanza, r#type, child, namespace, reason] = fields[..] else { return Err(wrong()) };
+            if reason.is_empty() || !["ignored", "echoed"].contains(&kind) {
+                return Err(wrong());
             }
-            Ok([stanza, r#type, child, namespace].map(str::to_owned))
+            let [stanza, r#type, child, namespace] = [stanza, r#type, child, namespace].map(str::to_owned);
+            Ok(Difference { whole: kind == "ignored", stanza, r#type, child, namespace })
         };
         text.lines().skip(1).map(row).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether scripts know nothing of such a stanza.
-    pub(crate) fn ignores(&self, stanza: &Element) -> bool {
-        self.0.iter().any(|[name, r#type, child, namespace]| {
-            stanza.name == *name && stanza.get("type") == Some(r#type) && stanza.child(namespace, child).is_some()
-        })
+    /// The stanza as scripts know it, if they know it at all.
+    pub(crate) fn apply(&self, mut stanza: Element) -> Option<Element> {
+        for row in &self.0 {
+            let fits = stanza.name == row.stanza && stanza.get("type") == Some(&row.r#type);
+            if !fits || stanza.child(&row.namespace, &row.child).is_none() {
+                continue;
+            }
+            if row.whole {
+                return None;
+            }
+            let is_echo = |node: &Node| matches!(node, Node::Element(child) if child.name == row.child && child.ns == row.namespace);
+            stanza.nodes.retain(|node| !is_echo(node));
+        }
+        Some(stanza)
     }
 }

@@ -313,8 +313,9 @@ impl Door for LiveDoor {
             if let (None, Some(bare)) = (stanza.get("from"), &connection.bare) {
                 stanza.set("from", bare);
             }
-            if matches!(&self.host, Host::Ejabberd(differences) if differences.ignores(&stanza)) {
-                continue;
+            if let Host::Ejabberd(differences) = &self.host {
+                let Some(known) = differences.apply(stanza) else { continue };
+                stanza = known;
             }
             return Ok(Some((connection.index, stanza)));
         }
