@@ -130,6 +130,8 @@ pub(crate) struct Memory {
     pub(crate) settings: Settings,
     /// Makes identifiers that cannot be guessed from what they stand for.
     pub(crate) secret: String,
+    /// Whether accounts elsewhere that an account has asked know XEP-0376, by account and contact.
+    pub(crate) pam_contacts: HashMap<(String, String), bool>,
     /// Whether this is a reader's: presence is not known there, and nothing is written.
     pub(crate) reads_only: bool,
 }
@@ -232,7 +234,7 @@ impl<'a> Context<'a> {
     /// How the owner's roster has the contact.
     pub(crate) fn relation(&mut self, owner: &BareJid, contact: &str) -> Handled<Relation> {
         if owner.as_str() == contact {
-            return Ok(Relation { presence: true, groups: Vec::new() });
+            return Ok(Relation { presence: true, follows: true, groups: Vec::new() });
         }
         match self.facts.roster(owner, contact) {
             Some(relation) => Ok(relation.clone()),

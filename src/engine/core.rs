@@ -272,6 +272,7 @@ fn memory(cache_bytes: u64, ids: Ids, settings: Settings, secret: String) -> Mem
         presences: Presences::default(),
         ids,
         features: HashMap::new(),
+        pam_contacts: HashMap::new(),
         next_wake: None,
         planned: false,
         settings,

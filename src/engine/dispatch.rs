@@ -264,6 +264,7 @@ fn plan(context: &mut Context<'_>) -> Handled<()> {
         context.store().next_lease_end()?,
         context.store().next_deadline()?,
         context.store().next_journal_end()?,
+        context.store().next_auto_end()?,
         context.memory.presences.next_deadline(),
     ];
     if let Some(due) = due.into_iter().flatten().min() {

@@ -84,6 +84,11 @@ impl RosterSubscription {
     pub const fn shares_presence(self) -> bool {
         matches!(self, Self::From | Self::Both)
     }
+
+    /// Whether the owner receives the contact's presence.
+    pub const fn sees_presence(self) -> bool {
+        matches!(self, Self::To | Self::Both)
+    }
 }
 
 /// What the host has answered. Facts hold for the one input they came with.
@@ -104,7 +109,8 @@ impl Facts {
 
     /// How the roster of `owner` has `contact`.
     pub fn insert_roster(&mut self, owner: &str, contact: &str, subscription: RosterSubscription, groups: Vec<String>) {
-        let relation = Relation { presence: subscription.shares_presence(), groups };
+        let relation =
+            Relation { presence: subscription.shares_presence(), follows: subscription.sees_presence(), groups };
         self.rosters.insert((owner.to_owned(), contact.to_owned()), relation);
     }
 

@@ -53,6 +53,8 @@ pub(crate) struct Host {
     pub(crate) policy: Policy,
     pub(crate) import: bool,
     pub(crate) events: bool,
+    /// Seconds without interest after which a subscription ends that an account made by itself; none if it makes none.
+    pub(crate) auto_subscribe: Option<i64>,
     /// What is kept of events for the accounts; none if nothing is.
     pub(crate) journal: Option<Journal>,
 }
@@ -70,9 +72,6 @@ pub(crate) type Hosts = HashMap<String, Arc<Host>>;
 
 impl Host {
     pub(crate) fn read(domain: &str, kind: ServiceKind, config: &Config) -> Result<Self> {
-        if config.text("auto_subscribe") == "true" {
-            return Err(unsupported("auto_subscribe"));
-        }
         if !matches!(config.text("eventing"), "" | "false") {
             return Err(unsupported("eventing"));
         }
@@ -121,6 +120,8 @@ impl Host {
             policy,
             import: config.boolean("import"),
             events: config.boolean("events"),
+            auto_subscribe: (account && config.boolean("auto_subscribe"))
+                .then(|| i64::try_from(config.number("auto_subscribe_expiry")).unwrap_or(i64::MAX)),
             journal: (account && config.boolean("journal")).then_some(journal),
         })
     }

@@ -29,6 +29,8 @@ pub enum Action {
 pub struct Relation {
     /// Receives the owner's presence.
     pub presence: bool,
+    /// The owner receives theirs.
+    pub follows: bool,
     /// The owner's roster groups that hold them.
     pub groups: Vec<String>,
 }
@@ -143,9 +145,9 @@ mod tests {
 
     #[test]
     fn contacts() {
-        let friend = Relation { presence: true, groups: vec!["friends".into()] };
-        let other = Relation { presence: true, groups: vec!["others".into()] };
-        let only_group = Relation { presence: false, groups: vec!["friends".into()] };
+        let friend = Relation { presence: true, follows: true, groups: vec!["friends".into()] };
+        let other = Relation { presence: true, follows: true, groups: vec!["others".into()] };
+        let only_group = Relation { presence: false, follows: true, groups: vec!["friends".into()] };
         let retrieve = |model, relation| {
             may(
                 Standing { affiliation: Affiliation::None, subscribed: false, relation: Some(relation) },

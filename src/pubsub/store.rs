@@ -237,6 +237,23 @@ pub struct JournalFilter<'a> {
     pub now: Timestamp,
 }
 
+/// A subscription that an account made by itself, since its devices ask for the node (extension to XEP-0376).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutoSubscription {
+    /// Bare JID of the account.
+    pub account: Arc<str>,
+    /// The contact.
+    pub service: Arc<str>,
+    /// NodeID.
+    pub node_name: NodeName,
+    /// Identifier given by the service; empty if it gave none.
+    pub subid: Arc<str>,
+    /// The state that the service told last; `none` if it refused.
+    pub state: SubscriptionState,
+    /// When it ends unless somebody asks for the node again.
+    pub expire_at: Timestamp,
+}
+
 /// A place where data is kept: a SQLite file, memory.
 pub trait Store: Send {
     /// Begins the one write transaction.
@@ -447,6 +464,21 @@ pub trait Transaction {
     fn next_deadline(&mut self) -> Result<Option<Timestamp>>;
     /// Removes entries, version and intents of the account.
     fn delete_pam_account(&mut self, account: &str) -> Result<()>;
+
+    // ---- subscriptions that an account makes by itself (extension to XEP-0376) ----
+
+    /// Writes one; account, service and node are the key.
+    fn put_auto_subscription(&mut self, auto: &AutoSubscription) -> Result<()>;
+    /// The one of that key.
+    fn auto_subscription(&mut self, account: &str, service: &str, node_name: &str) -> Result<Option<AutoSubscription>>;
+    /// All of an account, in the order of service and node.
+    fn auto_subscriptions(&mut self, account: &str) -> Result<Vec<AutoSubscription>>;
+    /// Removes it; false if there was none.
+    fn delete_auto_subscription(&mut self, account: &str, service: &str, node_name: &str) -> Result<bool>;
+    /// Those that have ended at `now`, the most overdue first, at most `limit`.
+    fn expired_auto_subscriptions(&mut self, now: Timestamp, limit: usize) -> Result<Vec<AutoSubscription>>;
+    /// When the next one ends.
+    fn next_auto_end(&mut self) -> Result<Option<Timestamp>>;
 
     // ---- events kept for accounts (extension to XEP-0376) ----
 

@@ -97,6 +97,7 @@ suite! {
         pages_of_public_lists,
         pages_of_long_public_lists,
         pam_entries,
+        auto_subscriptions,
         intents,
         an_account_goes,
         capabilities,

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::pubsub::store::{
-    Intent, JournalEntry, JournalFilter, JournalLimits, MAX_SEQ, NewJournalEntry, NewSubscription, NodeKey, Page,
-    PamEntry, Place, PlacedSubscription, PublicEntry, Removed, Service, ServiceKey, Store, SubscriptionKey,
-    Transaction,
+    AutoSubscription, Intent, JournalEntry, JournalFilter, JournalLimits, MAX_SEQ, NewJournalEntry, NewSubscription,
+    NodeKey, Page, PamEntry, Place, PlacedSubscription, PublicEntry, Removed, Service, ServiceKey, Store,
+    SubscriptionKey, Transaction,
 };
 use crate::pubsub::subscription::Expiry;
 use crate::pubsub::{Affiliation, Counters, Item, ItemId, Node, NodeConfig, NodeName, Subscription, SubscriptionState};
@@ -35,6 +35,7 @@ tables! {
     pam_entries: (Arc<str>, Arc<str>, NodeName, Arc<str>) => PamEntry,
     pam_versions: Arc<str> => i64,
     intents: Arc<str> => Intent,
+    auto_subscriptions: (Arc<str>, Arc<str>, NodeName) => AutoSubscription,
     journal: (Arc<str>, i64) => Kept,
     capabilities: Arc<str> => Capability,
     values: Arc<str> => String,
@@ -680,6 +681,38 @@ impl Transaction for Open<'_> {
         self.tables().pam_versions.take(&account.into());
         self.tables().intents.take_if(|_, intent| *intent.account == *account);
         Ok(())
+    }
+
+    fn put_auto_subscription(&mut self, auto: &AutoSubscription) -> Result<()> {
+        let key = (auto.account.clone(), auto.service.clone(), auto.node_name.clone());
+        self.tables().auto_subscriptions.put(key, auto.clone());
+        Ok(())
+    }
+
+    fn auto_subscription(&mut self, account: &str, service: &str, node_name: &str) -> Result<Option<AutoSubscription>> {
+        Ok(self.tables().auto_subscriptions.get(&(account.into(), service.into(), node_name.into())).cloned())
+    }
+
+    fn auto_subscriptions(&mut self, account: &str) -> Result<Vec<AutoSubscription>> {
+        let of_account = self.tables().auto_subscriptions.values().filter(|auto| *auto.account == *account);
+        Ok(of_account.cloned().collect())
+    }
+
+    fn delete_auto_subscription(&mut self, account: &str, service: &str, node_name: &str) -> Result<bool> {
+        let key = (account.into(), service.into(), node_name.into());
+        Ok(self.tables().auto_subscriptions.take(&key).is_some())
+    }
+
+    fn expired_auto_subscriptions(&mut self, now: Timestamp, limit: usize) -> Result<Vec<AutoSubscription>> {
+        let expired = self.tables().auto_subscriptions.values().filter(|auto| auto.expire_at <= now);
+        let mut expired: Vec<_> = expired.cloned().collect();
+        expired.sort_by_key(|auto| auto.expire_at);
+        expired.truncate(limit);
+        Ok(expired)
+    }
+
+    fn next_auto_end(&mut self) -> Result<Option<Timestamp>> {
+        Ok(self.tables().auto_subscriptions.values().map(|auto| auto.expire_at).min())
     }
 
     fn insert_journal_entry(&mut self, account: &str, new: &NewJournalEntry<'_>, limits: JournalLimits) -> Result<()> {

@@ -176,6 +176,7 @@ impl Context<'_> {
         for (service, jid) in waiting {
             let Some(service) = self.service_at(&BareJid::from_prepared(service)) else { continue };
             self.gather(|context| context.send_wanted_items(&service, jid), &mut all)?;
+            self.gather(|context| super::interest(context, &service, jid), &mut all)?;
         }
         if all { Ok(()) } else { Err(crate::engine::context::Stop::Need) }
     }

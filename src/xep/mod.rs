@@ -171,6 +171,16 @@ pub(crate) trait Extension: Sync {
         Ok(())
     }
 
+    /// A resource has come to that service, or what its client wants has become known.
+    fn on_interest(&self, _context: &mut Context<'_>, _service: &ServiceRef, _jid: &FullJid) -> Handled<()> {
+        Ok(())
+    }
+
+    /// A device of the owner's is going; it is still there.
+    fn on_departure(&self, _context: &mut Context<'_>, _service: &ServiceRef, _jid: &FullJid) -> Handled<()> {
+        Ok(())
+    }
+
     /// The answer to a request of the engine's own; true if it was taken.
     fn on_answer(&self, _context: &mut Context<'_>, _stanza: &Stanza<'_>) -> Handled<bool> {
         Ok(false)
@@ -211,4 +221,14 @@ pub(crate) fn virtual_node(
         }
     }
     Ok(None)
+}
+
+/// Tells every extension of a resource that has come, or whose wishes have become known.
+fn interest(context: &mut Context<'_>, service: &ServiceRef, jid: &FullJid) -> Handled<()> {
+    EXTENSIONS.iter().try_for_each(|extension| extension.on_interest(context, service, jid))
+}
+
+/// Tells every extension of a device of the owner's that is going.
+fn departure(context: &mut Context<'_>, service: &ServiceRef, jid: &FullJid) -> Handled<()> {
+    EXTENSIONS.iter().try_for_each(|extension| extension.on_departure(context, service, jid))
 }

@@ -101,6 +101,7 @@ fn available(context: &mut Context<'_>, stanza: &Stanza<'_>, service: &ServiceRe
         },
     };
     let came = known.is_none();
+    let news = came || known.as_ref().is_some_and(|known| known.caps != caps);
     let sent = known.map_or_else(Arc::default, |known| known.sent);
     let asks = matches!(caps, Caps::Asked(_));
     context.memory.presences.put(&service.name, jid, Some(Resource { caps, show, sent }));
@@ -111,12 +112,15 @@ fn available(context: &mut Context<'_>, stanza: &Stanza<'_>, service: &ServiceRe
     if came {
         context.send_subscribed_items(service, jid)?;
     }
-    Ok(())
+    if news { super::interest(context, service, jid) } else { Ok(()) }
 }
 
 impl Context<'_> {
     /// A resource is not available to that service any more.
     pub(crate) fn resource_left(&mut self, service: &ServiceRef, jid: &FullJid) -> Handled<()> {
+        if service.is_owner(jid.bare_str()) {
+            super::departure(self, service, jid)?;
+        }
         self.memory.presences.put(&service.name, jid, None);
         if service.is_owner(jid.bare_str()) {
             self.memory.presences.end_session(jid);

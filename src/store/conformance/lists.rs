@@ -2,7 +2,7 @@
 
 use super::{Dice, SERVICE, at, commit, new_node};
 use crate::pubsub::SubscriptionState;
-use crate::pubsub::store::{Intent, NodeKey, PamEntry, Place, PublicEntry, Store};
+use crate::pubsub::store::{AutoSubscription, Intent, NodeKey, PamEntry, Place, PublicEntry, Store};
 
 const ROMEO: &str = "romeo@montague.example";
 
@@ -293,6 +293,38 @@ pub(super) fn values(store: &mut dyn Store) {
         t.set_value("A", "2")?;
         assert_eq!(t.value("a")?, Some(String::new()));
         assert_eq!(t.value("A")?, Some("2".into()));
+        Ok(())
+    });
+}
+
+pub(super) fn auto_subscriptions(store: &mut dyn Store) {
+    let auto = |service: &str, node: &str, end| AutoSubscription {
+        account: ROMEO.into(),
+        service: service.into(),
+        node_name: node.into(),
+        subid: "s".into(),
+        state: SubscriptionState::Subscribed,
+        expire_at: at(end),
+    };
+    let (nick, tune, other) = (auto(SERVICE, "nick", 9), auto(SERVICE, "tune", 7), auto("b.example", "nick", 8));
+    commit(store, |t| {
+        assert_eq!(t.next_auto_end()?, None);
+        [&tune, &other, &nick].into_iter().try_for_each(|auto| t.put_auto_subscription(auto))
+    });
+    commit(store, |t| {
+        assert_eq!(t.auto_subscriptions(ROMEO)?, [other.clone(), nick.clone(), tune.clone()]);
+        assert_eq!(t.auto_subscriptions("benvolio@montague.example")?, []);
+        assert_eq!(t.auto_subscription(ROMEO, SERVICE, "tune")?.as_ref(), Some(&tune));
+        assert_eq!(t.auto_subscription(ROMEO, SERVICE, "mood")?, None);
+        assert_eq!(t.next_auto_end()?, Some(at(7)));
+        assert_eq!(t.expired_auto_subscriptions(at(8), 10)?, [tune.clone(), other.clone()]);
+        assert_eq!(t.expired_auto_subscriptions(at(9), 1)?, std::slice::from_ref(&tune));
+        let changed = AutoSubscription { state: SubscriptionState::None, subid: "".into(), expire_at: at(20), ..tune };
+        t.put_auto_subscription(&changed)?;
+        assert_eq!(t.auto_subscription(ROMEO, SERVICE, "tune")?, Some(changed));
+        assert!(t.delete_auto_subscription(ROMEO, SERVICE, "nick")?);
+        assert!(!t.delete_auto_subscription(ROMEO, SERVICE, "nick")?);
+        assert_eq!(t.expired_auto_subscriptions(at(19), 10)?, [other]);
         Ok(())
     });
 }

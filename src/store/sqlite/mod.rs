@@ -71,7 +71,11 @@ pub struct Sqlite {
 }
 
 /// The schema, oldest part first. What was released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/001_pubsub.sql"), include_str!("migrations/002_journal.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/001_pubsub.sql"),
+    include_str!("migrations/002_journal.sql"),
+    include_str!("migrations/003_auto_subscriptions.sql"),
+];
 
 /// `PRAGMA application_id` of our files: "PPPS".
 const APPLICATION_ID: i64 = 0x5050_5053;

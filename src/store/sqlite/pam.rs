@@ -3,7 +3,7 @@
 use super::statements;
 use super::transaction::Open;
 use crate::error::Result;
-use crate::pubsub::store::{Intent, PamEntry};
+use crate::pubsub::store::{AutoSubscription, Intent, PamEntry};
 
 pub(super) fn put_entry(open: &mut Open<'_>, account: &str, entry: &PamEntry) -> Result<()> {
     let values = (
@@ -34,4 +34,10 @@ pub(super) fn put_intent(open: &mut Open<'_>, intent: &Intent) -> Result<()> {
         intent.deadline.micros(),
     );
     open.execute(statements::UPSERT_INTENT, values).map(drop)
+}
+
+pub(super) fn put_auto(open: &mut Open<'_>, auto: &AutoSubscription) -> Result<()> {
+    let (node, state, expire_at) = (auto.node_name.as_str(), auto.state.as_str(), auto.expire_at.micros());
+    let values = (&auto.account, &auto.service, node, &auto.subid, state, expire_at);
+    open.execute(statements::UPSERT_AUTO, values).map(drop)
 }

@@ -10,7 +10,8 @@ use crate::pubsub::config::{
     AccessModel, ItemReply, Limit, NodeType, NotificationType, PublishModel, PublishNodeFull, SendLastPublishedItem,
 };
 use crate::pubsub::store::{
-    Intent, JournalEntry, NodeKey, PamEntry, PlacedSubscription, PublicEntry, Service, ServiceKey, SubscriptionKey,
+    AutoSubscription, Intent, JournalEntry, NodeKey, PamEntry, PlacedSubscription, PublicEntry, Service, ServiceKey,
+    SubscriptionKey,
 };
 use crate::pubsub::subscription::{Expiry, SubscriptionType};
 use crate::pubsub::{
@@ -309,6 +310,18 @@ pub(super) fn pam_entry(row: &Row<'_>) -> Result<PamEntry> {
         state: columns.text(SubscriptionState::parse)?,
         wants_public: columns.next()?,
         unsubscribing: columns.next()?,
+    })
+}
+
+pub(super) fn auto_subscription(row: &Row<'_>) -> Result<AutoSubscription> {
+    let mut columns = Columns::of(row);
+    Ok(AutoSubscription {
+        account: columns.next()?,
+        service: columns.next()?,
+        node_name: columns.text(|text| Some(text.into()))?,
+        subid: columns.next()?,
+        state: columns.text(SubscriptionState::parse)?,
+        expire_at: columns.time()?,
     })
 }
 

@@ -93,6 +93,12 @@ macro_rules! pam_row {
     };
 }
 
+macro_rules! auto_row {
+    () => {
+        "SELECT account, service, node_name, subid, state, expire_at FROM auto_subscriptions "
+    };
+}
+
 macro_rules! journal_row {
     () => {
         "SELECT entry, service, node_name, arrived, seen, content FROM journal "
@@ -302,6 +308,17 @@ statements! {
     SELECT_NEXT_DEADLINE = "SELECT min(deadline) FROM intents";
     DELETE_INTENT = "DELETE FROM intents WHERE id = ?1";
     DELETE_INTENTS_OF = "DELETE FROM intents WHERE account = ?1";
+
+    // Subscriptions that accounts make by themselves.
+    UPSERT_AUTO = "INSERT INTO auto_subscriptions (account, service, node_name, subid, state, expire_at) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (account, service, node_name) \
+        DO UPDATE SET subid = excluded.subid, state = excluded.state, expire_at = excluded.expire_at";
+    SELECT_AUTO = concat!(auto_row!(), "WHERE account = ?1 AND service = ?2 AND node_name = ?3");
+    SELECT_AUTO_OF = concat!(auto_row!(), "WHERE account = ?1 ORDER BY service, node_name");
+    SELECT_EXPIRED_AUTO = concat!(auto_row!(), "WHERE expire_at <= ?1 ",
+        "ORDER BY expire_at, account, service, node_name LIMIT ?2");
+    SELECT_NEXT_AUTO_END = "SELECT min(expire_at) FROM auto_subscriptions";
+    DELETE_AUTO = "DELETE FROM auto_subscriptions WHERE account = ?1 AND service = ?2 AND node_name = ?3";
 
     // The journals of accounts.
     INSERT_JOURNAL = "INSERT INTO journal (account, service, node_name, arrived, expire_at, seen, content) \

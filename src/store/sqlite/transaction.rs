@@ -7,8 +7,8 @@ use rusqlite::{CachedStatement, Connection, Params, Row, Statement};
 use super::{failed, items, journal, lists, nodes, pam, rows, statements, subscriptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pubsub::store::{
-    Intent, JournalEntry, JournalFilter, JournalLimits, NewJournalEntry, NewSubscription, NodeKey, Page, PamEntry,
-    Place, PlacedSubscription, PublicEntry, Removed, Service, ServiceKey, SubscriptionKey, Transaction,
+    AutoSubscription, Intent, JournalEntry, JournalFilter, JournalLimits, NewJournalEntry, NewSubscription, NodeKey,
+    Page, PamEntry, Place, PlacedSubscription, PublicEntry, Removed, Service, ServiceKey, SubscriptionKey, Transaction,
 };
 use crate::pubsub::{Affiliation, Counters, Item, ItemId, Node, NodeConfig, NodeName, Subscription};
 use crate::time::Timestamp;
@@ -466,6 +466,30 @@ impl Transaction for Open<'_> {
         self.execute(statements::DELETE_PAM_ENTRIES, [account])?;
         self.execute(statements::DELETE_PAM_VERSION, [account])?;
         self.execute(statements::DELETE_INTENTS_OF, [account]).map(drop)
+    }
+
+    fn put_auto_subscription(&mut self, auto: &AutoSubscription) -> Result<()> {
+        pam::put_auto(self, auto)
+    }
+
+    fn auto_subscription(&mut self, account: &str, service: &str, node_name: &str) -> Result<Option<AutoSubscription>> {
+        self.optional(statements::SELECT_AUTO, (account, service, node_name), rows::auto_subscription)
+    }
+
+    fn auto_subscriptions(&mut self, account: &str) -> Result<Vec<AutoSubscription>> {
+        self.all(statements::SELECT_AUTO_OF, [account], rows::auto_subscription)
+    }
+
+    fn delete_auto_subscription(&mut self, account: &str, service: &str, node_name: &str) -> Result<bool> {
+        Ok(self.execute(statements::DELETE_AUTO, (account, service, node_name))? > 0)
+    }
+
+    fn expired_auto_subscriptions(&mut self, now: Timestamp, limit: usize) -> Result<Vec<AutoSubscription>> {
+        self.all(statements::SELECT_EXPIRED_AUTO, (now.micros(), sql_limit(limit)), rows::auto_subscription)
+    }
+
+    fn next_auto_end(&mut self) -> Result<Option<Timestamp>> {
+        self.one(statements::SELECT_NEXT_AUTO_END, (), rows::optional_time)
     }
 
     fn insert_journal_entry(&mut self, account: &str, new: &NewJournalEntry<'_>, limits: JournalLimits) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::engine::Decision;
 use crate::engine::context::{Context, Handled, ServiceRef};
 use crate::jid::{BareJid, FullJid, Jid};
 use crate::ns;
-use crate::pubsub::store::PamEntry;
+use crate::pubsub::store::{AutoSubscription, PamEntry};
 use crate::stanza::Stanza;
 use crate::xml::{Element, Writer};
 
@@ -20,16 +20,24 @@ fn event_of<'d>(stanza: &Stanza<'d>) -> Option<Element<'d>> {
 /// An event for the account; true if the host has nothing left to do with it.
 pub(super) fn for_account(context: &mut Context<'_>, stanza: &Stanza<'_>, account: &ServiceRef) -> Handled<bool> {
     let Some(event) = event_of(stanza) else { return Ok(false) };
-    let delivers = account.host.journal.is_some() || context.memory.presences.has_filters(account.jid.as_str());
-    let node = if delivers { listed_node(context, account, &stanza.from, event)? } else { None };
+    let host = &account.host;
+    let filtered = context.memory.presences.has_filters(account.jid.as_str());
+    let looks = filtered || host.journal.is_some() || host.auto_subscribe.is_some();
+    let listed = if looks { find_listed(context, account, &stanza.from, event)? } else { None };
+    let needless = match &listed {
+        Some(listed) if listed.auto => came_by_presence(context, stanza, account)?,
+        _ => false,
+    };
     follow(context, &account.jid, &stanza.from, event)?;
-    let Some(node) = node else { return Ok(false) };
-    let (there, seen) = deliver(context, stanza, account, node);
+    let Some(listed) = listed.filter(|listed| listed.auto || filtered || host.journal.is_some()) else {
+        return Ok(false);
+    };
+    let (there, seen) = if needless { (true, true) } else { deliver(context, stanza, account, listed) };
+    journal::keep(context, account, stanza, listed.node, journal::Came { to_device: false, seen })?;
     // With nobody there, the host forgets headlines and stores the others: so a device that comes this very moment
-    // does not get what was written down as unseen.
-    let forgotten = account.host.journal.is_some() && stanza.r#type == "headline";
-    journal::keep(context, account, stanza, node, journal::Came { to_device: false, seen })?;
-    Ok(there || forgotten)
+    // does not get what was written down as unseen. And nobody waits for what was not asked for.
+    let forgotten = host.journal.is_some() && stanza.r#type == "headline";
+    Ok(there || forgotten || listed.auto)
 }
 
 /// An event for one device, which gets it in any case. A service that knows the presence of the owner's devices tells
@@ -42,39 +50,58 @@ pub(super) fn for_device(
 ) -> Handled<()> {
     let Some(event) = event_of(stanza) else { return Ok(()) };
     let keeps = account.host.journal.is_some();
-    let node = if keeps { listed_node(context, account, &stanza.from, event)? } else { None };
+    let listed = if keeps { find_listed(context, account, &stanza.from, event)? } else { None };
     follow(context, &account.jid, &stanza.from, event)?;
-    let Some(node) = node else { return Ok(()) };
+    let Some(listed) = listed else { return Ok(()) };
     let seen = context.memory.presences.resource(&account.name, device).is_some();
-    journal::keep(context, account, stanza, node, journal::Came { to_device: true, seen })
+    journal::keep(context, account, stanza, listed.node, journal::Came { to_device: true, seen })
 }
 
-/// The node that an event is about, if the account is subscribed to it.
-fn listed_node<'d>(
+/// A subscription of the account, as far as an event is concerned.
+#[derive(Debug, Clone, Copy)]
+struct Listed<'d> {
+    node: &'d str,
+    /// Whether the account made it by itself: then events are for the devices that ask for the node.
+    auto: bool,
+}
+
+/// The subscription that an event is for.
+fn find_listed<'d>(
     context: &mut Context<'_>,
     account: &ServiceRef,
     from: &Jid,
     event: Element<'d>,
-) -> Handled<Option<&'d str>> {
+) -> Handled<Option<Listed<'d>>> {
     let Some(node) = event.children().find_map(|child| child.attr("node")) else { return Ok(None) };
     let jid = account.jid.as_str();
-    let listed = match context.service_at(&from.to_bare()) {
+    if context.store().auto_subscription(jid, from.as_str(), node)?.is_some() {
+        return Ok(Some(Listed { node, auto: true }));
+    }
+    let found = match context.service_at(&from.to_bare()) {
         None => !context.store().pam_entries_for(jid, from.as_str(), node)?.is_empty(),
         Some(service) => match context.node(&service, node)? {
             Some(node) => context.store().subscriptions_to(node.key, jid)?.iter().any(|s| s.jid.as_str() == jid),
             None => false,
         },
     };
-    Ok(listed.then_some(node))
+    Ok(found.then_some(Listed { node, auto: false }))
+}
+
+/// Whether that is the last item of a node whose service knows the presence of the owner's devices: it has sent it to those
+/// that ask for it.
+fn came_by_presence(context: &mut Context<'_>, stanza: &Stanza<'_>, account: &ServiceRef) -> Handled<bool> {
+    let last = stanza.element.child("delay", ns::DELAY).is_some();
+    Ok(last && context.relation(&account.jid, stanza.from.bare_str())?.presence)
 }
 
 /// Sends a copy to each available device whose filter lets it through; whether there was any device, and any such one.
-fn deliver(context: &mut Context<'_>, stanza: &Stanza<'_>, account: &ServiceRef, node: &str) -> (bool, bool) {
-    let name = account.jid.as_str();
+fn deliver(context: &mut Context<'_>, stanza: &Stanza<'_>, account: &ServiceRef, listed: Listed<'_>) -> (bool, bool) {
+    let (name, node) = (account.jid.as_str(), listed.node);
     let mut devices: Vec<FullJid> = context
         .memory
         .presences
         .resources(name, name)
+        .filter(|(_, device)| !listed.auto || device.wants(node))
         .filter_map(|(resource, _)| FullJid::parse(&format!("{name}/{resource}")).ok())
         .collect();
     devices.sort_unstable();
@@ -116,6 +143,11 @@ fn follow(context: &mut Context<'_>, account: &BareJid, from: &Jid, event: Eleme
             _ => None,
         };
         let Some(state) = state else { continue };
+        if let Some(auto) = context.store().auto_subscription(account.as_str(), service.as_str(), node)? {
+            // One that has ended is not made again at once.
+            context.change().put_auto_subscription(&AutoSubscription { state, ..auto })?;
+            continue;
+        }
         for entry in context.store().pam_entries_for(account.as_str(), service.as_str(), node)? {
             if child.attr("subid").is_some_and(|subid| *subid != *entry.subid) || entry.state == state {
                 continue;

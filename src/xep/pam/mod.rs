@@ -4,6 +4,7 @@
 //! answered when the service has answered. A service of this server is asked within the same transaction. The list is the
 //! entries kept for services elsewhere and the account's subscriptions at services of this server, read where they are.
 
+mod auto;
 mod events;
 mod journal;
 mod recovery;
@@ -31,9 +32,8 @@ impl Extension for Pam {
             number: "0376",
             title: "Pubsub Account Management",
             version: "0.2",
-            complete: false,
-            notes: "subscribing, unsubscribing, versioned list, changes by the service; filters by resource; \
-                    journal; without automatic subscriptions",
+            complete: true,
+            notes: "with extensions: filters by resource, journal, automatic subscriptions",
         }]
     }
 
@@ -58,6 +58,14 @@ impl Extension for Pam {
         let Jid::Bare(account) = jid else { return Ok(()) };
         let account = account.clone();
         if old == new || !context.is_local_account(&account) {
+            return Ok(());
+        }
+        // What the account does by itself is not in its list.
+        let (name, place) = (account.as_str(), (service.jid.as_str(), node.name.as_str()));
+        if context.store().auto_subscription(name, place.0, place.1)?.is_some() {
+            if *new == SubscriptionState::None {
+                context.change().delete_auto_subscription(name, place.0, place.1)?;
+            }
             return Ok(());
         }
         bump(context, &account)?;
@@ -86,6 +94,9 @@ impl Extension for Pam {
         if matches!(intent.operation, CHECK | CHECK_PUBLICLY) {
             return recovery::checked(context, &intent, stanza).map(|()| true);
         }
+        if matches!(intent.operation, AUTO_DISCO | AUTO_SUBSCRIBE | AUTO_UNSUBSCRIBE) {
+            return auto::answered(context, &intent, stanza).map(|()| true);
+        }
         let mut doubtful = false;
         let answer = if stanza.r#type == IqType::Result.as_str() {
             Ok(read_subscription(stanza.element.child("pubsub", ns::PUBSUB), &intent))
@@ -109,7 +120,26 @@ impl Extension for Pam {
     }
 
     fn on_overdue(&self, context: &mut Context<'_>, intent: &Intent) -> Handled<()> {
+        if matches!(intent.operation, AUTO_DISCO | AUTO_SUBSCRIBE | AUTO_UNSUBSCRIBE) {
+            return auto::overdue(context, intent);
+        }
         recovery::overdue(context, intent)
+    }
+
+    fn on_interest(&self, context: &mut Context<'_>, service: &ServiceRef, jid: &FullJid) -> Handled<()> {
+        auto::interest(context, service, jid)
+    }
+
+    fn on_departure(&self, context: &mut Context<'_>, service: &ServiceRef, jid: &FullJid) -> Handled<()> {
+        auto::departure(context, service, jid)
+    }
+
+    fn on_roster(&self, context: &mut Context<'_>, service: &ServiceRef, contact: &Jid) -> Handled<()> {
+        auto::roster_changed(context, service, contact)
+    }
+
+    fn on_tick(&self, context: &mut Context<'_>) -> Handled<()> {
+        auto::sweep(context)
     }
 
     fn virtual_node(
@@ -140,6 +170,9 @@ impl Extension for Pam {
     }
 
     fn on_account_removed(&self, context: &mut Context<'_>, service: &ServiceRef) -> Handled<()> {
+        for auto in context.store().auto_subscriptions(service.jid.as_str())? {
+            auto::end(context, service, &auto)?;
+        }
         let account = service.jid.as_str();
         for entry in context.store().pam_entries(account)? {
             let id = context.memory.ids.request("pam");
@@ -169,6 +202,10 @@ const UNSUBSCRIBE: u8 = 3;
 /// What does the service have? Asked after a subscription whose answer did not come.
 const CHECK: u8 = 4;
 const CHECK_PUBLICLY: u8 = 5;
+/// Requests that the account makes by itself.
+const AUTO_DISCO: u8 = 6;
+const AUTO_SUBSCRIBE: u8 = 7;
+const AUTO_UNSUBSCRIBE: u8 = 8;
 
 impl<'i> Operation<'i> {
     fn of(intent: &'i Intent) -> Self {
@@ -237,6 +274,16 @@ fn target_service(pam: Element<'_>) -> Handled<BareJid> {
     Ok(BareJid::parse(service).map_err(|_| bad("'jid' is not the JID of a service"))?)
 }
 
+/// What the owner asks for is not automatic any more, whatever comes of it.
+fn take_over(context: &mut Context<'_>, account: &BareJid, service: &BareJid, node: &str) -> Handled<()> {
+    let (account, service) = (account.as_str(), service.as_str());
+    if context.store().auto_subscription(account, service, node)?.is_some() {
+        context.change().delete_auto_subscription(account, service, node)?;
+        bump(context, &BareJid::from_prepared(account))?;
+    }
+    Ok(())
+}
+
 fn perform(context: &mut Context<'_>, request: &Request<'_>, account: &BareJid) -> Handled<Reply> {
     let service = target_service(request.element)?;
     let mut operation = None;
@@ -282,6 +329,7 @@ fn perform(context: &mut Context<'_>, request: &Request<'_>, account: &BareJid) 
     };
     let payload = format!("<pubsub xmlns='{}'>{forwarded}</pubsub>", ns::PUBSUB);
     let subid = operation.attr("subid").unwrap_or("");
+    take_over(context, account, &service, node)?;
     let asked = Asked { account, service: &service, node, subid, code, payload };
     match context.service_at(&service) {
         Some(local) => ask_here(context, request, &asked, local),
@@ -534,7 +582,9 @@ fn list(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
         context.memory.presences.note_pam(jid);
     }
     let ver = version(context, &account)?;
-    if request.element.attr("ver") == Some(&ver) {
+    let with_auto = request.element.attr("auto").and_then(xml::boolean) == Some(true);
+    // The version is that of the list without them.
+    if request.element.attr("ver") == Some(&ver) && !with_auto {
         return Ok(Reply::Result(String::new()));
     }
     let mut writer = Writer::with_capacity(1_024);
@@ -543,19 +593,32 @@ fn list(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
         let (service, node) = (&entry.service, entry.node_name.as_str());
         write_listed(&mut writer, service, node, account.as_str(), entry.state, &entry.subid);
     }
+    let automatic = context.store().auto_subscriptions(account.as_str())?;
     for place in context.store().subscriptions_of(account.as_str(), None)? {
         let subscription = &place.subscription;
         let node = place.node_name.as_str();
-        if subscription.jid.as_full().is_some() {
+        let is_auto = automatic.iter().any(|auto| *auto.service == *place.service && auto.node_name == place.node_name);
+        if subscription.jid.as_full().is_some() || is_auto {
             continue;
         }
         write_listed(&mut writer, &place.service, node, subscription.jid.as_str(), subscription.state, "");
+    }
+    for auto in automatic.iter().filter(|auto| with_auto && auto.state != SubscriptionState::None) {
+        let (service, node) = (&auto.service, auto.node_name.as_str());
+        write_entry(&mut writer, service, node, account.as_str(), auto.state, &auto.subid);
+        writer.attr("auto", "true").end();
     }
     Ok(Reply::Result(writer.finish()))
 }
 
 fn write_listed(writer: &mut Writer, service: &str, node: &str, jid: &str, state: SubscriptionState, subid: &str) {
+    write_entry(writer, service, node, jid, state, subid);
+    writer.end();
+}
+
+/// Begins an entry of the list; the caller ends it.
+fn write_entry(writer: &mut Writer, service: &str, node: &str, jid: &str, state: SubscriptionState, subid: &str) {
     writer.start("subscription").attr("service", service).attr("node", node).attr("jid", jid);
     writer.attr("subscription", state.as_str());
-    writer.optional_attr("subid", Some(subid).filter(|subid| !subid.is_empty())).end();
+    writer.optional_attr("subid", Some(subid).filter(|subid| !subid.is_empty()));
 }

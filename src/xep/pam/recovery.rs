@@ -4,8 +4,8 @@
 //! given up meanwhile: the service is asked what it has. Intents are in the store, so a restart changes nothing.
 
 use super::{
-    CHECK, CHECK_PUBLICLY, Operation, SUBSCRIBE, SUBSCRIBE_PUBLICLY, Told, UNSUBSCRIBE, answer_requester, bump,
-    conclude, drop_entries, notify_of,
+    AUTO_SUBSCRIBE, AUTO_UNSUBSCRIBE, CHECK, CHECK_PUBLICLY, Operation, SUBSCRIBE, SUBSCRIBE_PUBLICLY, Told,
+    UNSUBSCRIBE, answer_requester, bump, conclude, drop_entries, notify_of,
 };
 use crate::engine::Decision;
 use crate::engine::context::{Context, Handled};
@@ -46,11 +46,15 @@ pub(super) fn retry(context: &mut Context<'_>, intent: &Intent) -> Handled<()> {
     let (operation, kind) = match intent.operation {
         SUBSCRIBE | CHECK => (CHECK, IqType::Get),
         SUBSCRIBE_PUBLICLY | CHECK_PUBLICLY => (CHECK_PUBLICLY, IqType::Get),
+        AUTO_SUBSCRIBE => (AUTO_SUBSCRIBE, IqType::Set),
+        AUTO_UNSUBSCRIBE => (AUTO_UNSUBSCRIBE, IqType::Set),
         _ => (UNSUBSCRIBE, IqType::Set),
     };
     let mut iq = stanza::iq(kind, &id, account, service);
     iq.start_ns("pubsub", ns::PUBSUB);
-    if operation == UNSUBSCRIBE {
+    if operation == AUTO_SUBSCRIBE {
+        iq.start("subscribe").attr("node", node).attr("jid", account);
+    } else if matches!(operation, UNSUBSCRIBE | AUTO_UNSUBSCRIBE) {
         iq.start("unsubscribe").attr("node", node).attr("jid", account);
         iq.optional_attr("subid", Some(&*intent.subid).filter(|subid| !subid.is_empty()));
     } else {
