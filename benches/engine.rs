@@ -32,9 +32,10 @@ unsafe impl Send for Outcome {}
 unsafe extern "C" fn done(user: *mut c_void, outcome: *mut pam_pps_outcome) {
     // SAFETY: `user` is what `Host` keeps for as long as the engine lives.
     let finished = unsafe { &*user.cast::<Finished>() };
-    let mut waiting = finished.outcomes.lock().expect("not poisoned");
-    waiting.push(Outcome(outcome));
-    if waiting.len() == 1 {
+    // SAFETY: the outcome is ours.
+    let more = unsafe { pam_pps_outcome_more(outcome) };
+    finished.outcomes.lock().expect("not poisoned").push(Outcome(outcome));
+    if !more {
         finished.some.notify_one();
     }
 }

@@ -448,6 +448,10 @@ pam_pps_slice pam_pps_outcome_jid(const pam_pps_outcome *outcome, size_t place);
 uint32_t pam_pps_outcome_kind(const pam_pps_outcome *outcome,
                               size_t place);
 
+// Whether the thread that hands over this outcome will hand over another right after it, as with what was committed at
+// once. A host that wakes up its own loop for outcomes does so at the one for which this is false, and the loop takes all.
+bool pam_pps_outcome_more(const pam_pps_outcome *outcome);
+
 // What a need asks: a `pam_pps_need_kind`, 0 for other decisions.
 uint32_t pam_pps_outcome_need_kind(const pam_pps_outcome *outcome, size_t place);
 

@@ -483,15 +483,16 @@ static void completed(void *user, pam_pps_outcome *outcome) {
 	struct job *job = user;
 	struct engine *e = job->engine;
 	job->outcome = outcome;
+	/* One wake for all that were committed at once: the loop collects them together. */
+	bool more = pam_pps_outcome_more(outcome);
 	pthread_mutex_lock(&e->lock);
-	bool first = !e->first;
-	if(first)
+	if(!e->first)
 		e->last = &e->first;
 	*e->last = job;
 	e->last = &job->next;
-	if(first)
-		wake(e->fd);
 	pthread_mutex_unlock(&e->lock);
+	if(!more)
+		wake(e->fd);
 }
 
 static struct job *take_finished(struct engine *e) {

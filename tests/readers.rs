@@ -190,3 +190,32 @@ fn closing_finishes_what_was_submitted() {
         assert_eq!(waiting.iter().map(answer).count(), 100);
     }
 }
+
+/// Whoever wakes up a loop for outcomes does so once for what was committed at once.
+#[test]
+fn the_last_outcome_of_a_group_says_so() {
+    let server = Server::new("more", &[("readers", "0")]);
+    let (go, wait) = mpsc::channel();
+    let (there, arrived) = mpsc::channel();
+    let (done, outcomes) = mpsc::channel();
+    // The worker is kept in the completion of the first until the others are waiting.
+    let first = done.clone();
+    let first = Box::new(move |outcome| {
+        let _ = there.send(());
+        let _: Result<(), _> = wait.recv_timeout(PATIENCE);
+        drop(first.send(outcome));
+    });
+    server.engine.submit(NOW, Input::stanza(publish("romeo", 0)), first).expect("room in the queue");
+    arrived.recv_timeout(PATIENCE).expect("the first is finished");
+    for item in 1..4 {
+        let done = done.clone();
+        let done = Box::new(move |outcome| drop(done.send(outcome)));
+        // One behind another that needs facts is not among what is finished with it.
+        let xml = if item == 2 { items("juliet", "romeo") } else { publish("romeo", item) };
+        server.engine.submit(NOW, Input::stanza(xml), done).expect("room in the queue");
+    }
+    go.send(()).expect("the worker waits");
+    let more: Vec<(bool, bool)> =
+        (0..3).map(|_| outcome(&outcomes)).map(|outcome| (outcome.needs_facts(), outcome.more)).collect();
+    assert_eq!(more, [(false, false), (false, true), (true, false)]);
+}

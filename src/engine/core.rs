@@ -179,10 +179,10 @@ impl Core {
             }
             let (now, input) = (job.now, job.input);
             let outcome = match attempt(now, input, transaction.as_mut(), memory, hosts) {
-                Attempt::Done(decisions) => Ok(Outcome { decisions, input: None }),
+                Attempt::Done(decisions) => Ok(Outcome { decisions, ..Outcome::default() }),
                 Attempt::Ended(Stop::Need, needs) => {
                     blocked.insert(lane(place));
-                    Ok(Outcome { decisions: needs, input: None })
+                    Ok(Outcome { decisions: needs, ..Outcome::default() })
                 }
                 // A store that fails once may fail in the middle of the others too.
                 Attempt::Ended(Stop::Failed(error), _) if error.kind() == crate::error::ErrorKind::Store => {
@@ -208,14 +208,14 @@ impl Core {
         let stop = match store.begin() {
             Err(error) => Stop::Failed(error),
             Ok(mut transaction) => match attempt(now, input, transaction.as_mut(), memory, hosts) {
-                Attempt::Ended(Stop::Need, needs) => return Ok(Outcome { decisions: needs, input: None }),
+                Attempt::Ended(Stop::Need, needs) => return Ok(Outcome { decisions: needs, ..Outcome::default() }),
                 Attempt::Ended(stop, _) | Attempt::Spoilt(stop) => stop,
                 Attempt::Done(decisions) => {
                     if let Err(error) = commit(transaction, memory, counts) {
                         Stop::Failed(error)
                     } else {
                         counts.inputs += 1;
-                        let outcome = Outcome { decisions, input: None };
+                        let outcome = Outcome { decisions, ..Outcome::default() };
                         counts.notifications += notifications(&outcome);
                         return Ok(outcome);
                     }
@@ -244,7 +244,7 @@ impl Core {
         // Nobody is told when to call.
         memory.next_wake = None;
         memory.planned = false;
-        Ok(Outcome { decisions, input: None })
+        Ok(Outcome { decisions, ..Outcome::default() })
     }
 
     pub(crate) fn statistics(&mut self) -> Result<Vec<(String, i64)>> {
@@ -310,7 +310,7 @@ pub(super) fn attempt(
 /// The answer to an input that was refused or failed, or the error for the caller if nobody can be answered.
 pub(super) fn ended(input: &Input, stop: &Stop, memory: &Memory) -> Result<Outcome> {
     if let Some(stanza) = dispatch::failure_answer(input, stop, &memory.settings.limits) {
-        return Ok(Outcome { decisions: vec![Decision::Route { stanza }], input: None });
+        return Ok(Outcome { decisions: vec![Decision::Route { stanza }], ..Outcome::default() });
     }
     match (dispatch::failure_text(stop), &input.kind) {
         // A message or presence that cannot be handled is not answered.

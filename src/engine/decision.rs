@@ -88,6 +88,9 @@ pub struct Outcome {
     pub decisions: Vec<Decision>,
     /// The input, if it was submitted and facts are needed: it is to be submitted again with them.
     pub input: Option<Input>,
+    /// Whether the same thread hands over another outcome right after this one: who wakes somebody up for them may leave it
+    /// to the last.
+    pub more: bool,
 }
 
 impl Outcome {

@@ -394,7 +394,9 @@ fn unhandled(error: &Error) -> Outcome {
 }
 
 fn complete(finished: Vec<(Completion, Outcome, Input)>) {
-    for (done, outcome, input) in finished {
+    let last = finished.len().saturating_sub(1);
+    for (place, (done, mut outcome, input)) in finished.into_iter().enumerate() {
+        outcome.more = place < last;
         if catch_unwind(AssertUnwindSafe(|| done(outcome))).is_err() {
             log::error!("a completion panicked");
         }
@@ -440,5 +442,5 @@ fn defer(shared: &Shared, deferred: Vec<Entry>, over: &[Touched]) {
 fn failed(input: &Input) -> Outcome {
     let stop = super::context::Stop::Failed(Error::new(ErrorKind::Unusable, "the engine has stopped"));
     let answer = super::dispatch::failure_answer(input, &stop, &Limits::default());
-    Outcome { decisions: answer.map(|stanza| Decision::Route { stanza }).into_iter().collect(), input: None }
+    Outcome { decisions: answer.map(|stanza| Decision::Route { stanza }).into_iter().collect(), ..Outcome::default() }
 }

@@ -40,9 +40,11 @@ impl Reader {
             Err(_) => return inputs.map(|_| None).collect(),
         };
         let outcomes = inputs.map(|(now, input)| match attempt(now, input, transaction.as_mut(), memory, hosts) {
-            Attempt::Done(decisions) if decisions.iter().all(answers) => Some(Ok(Outcome { decisions, input: None })),
+            Attempt::Done(decisions) if decisions.iter().all(answers) => {
+                Some(Ok(Outcome { decisions, ..Outcome::default() }))
+            }
             Attempt::Ended(Stop::Need, needs) if !needs.is_empty() => {
-                Some(Ok(Outcome { decisions: needs, input: None }))
+                Some(Ok(Outcome { decisions: needs, ..Outcome::default() }))
             }
             Attempt::Ended(stop @ Stop::Refused(_), _) => Some(ended(input, &stop, memory)),
             Attempt::Done(_) | Attempt::Ended(..) | Attempt::Spoilt(_) => None,

@@ -51,6 +51,7 @@ pub struct pam_pps_input(Input);
 pub struct pam_pps_outcome {
     decisions: Vec<Decision>,
     input: Option<Input>,
+    more: bool,
 }
 
 /// A text that is owned by whoever got it.
@@ -494,7 +495,7 @@ pub extern "C" fn pam_pps_log_sink(sink: pam_pps_log_sink_function, user: *mut l
 
 impl From<Outcome> for pam_pps_outcome {
     fn from(outcome: Outcome) -> Self {
-        Self { decisions: outcome.decisions, input: outcome.input }
+        Self { decisions: outcome.decisions, input: outcome.input, more: outcome.more }
     }
 }
 
@@ -602,6 +603,14 @@ pub unsafe extern "C" fn pam_pps_outcome_need_kind(outcome: *const pam_pps_outco
     };
     // SAFETY: as the header demands.
     unsafe { of_decision(outcome, place, 0, read) }
+}
+
+/// Whether the thread that hands over this outcome will hand over another right after it, as with what was committed at
+/// once. A host that wakes up its own loop for outcomes does so at the one for which this is false, and the loop takes all.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_outcome_more(outcome: *const pam_pps_outcome) -> bool {
+    // SAFETY: as the header demands.
+    guard_value(false, || unsafe { borrow(outcome) }.is_ok_and(|outcome| outcome.more))
 }
 
 /// The NodeID of an event; empty for other decisions.

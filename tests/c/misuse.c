@@ -170,7 +170,7 @@ static void nothing_at_all(void) {
     EXPECT(empty(pam_pps_outcome_recipient(NULL, 0, 0)) && empty(pam_pps_outcome_jid(NULL, 0)));
     EXPECT(empty(pam_pps_outcome_other_jid(NULL, 0)) && empty(pam_pps_outcome_event(NULL, 0)));
     EXPECT(empty(pam_pps_outcome_node(NULL, 0)) && empty(pam_pps_outcome_item(NULL, 0)));
-    EXPECT(pam_pps_outcome_take_input(NULL) == NULL);
+    EXPECT(pam_pps_outcome_take_input(NULL) == NULL && !pam_pps_outcome_more(NULL));
 
     engine = open_engine("memory", NULL, NULL);
     EXPECT(pam_pps_engine_serve(engine, NULL, 4, 1, config, NULL) == PAM_PPS_RESULT_NULL_POINTER);
