@@ -175,7 +175,7 @@ impl Context<'_> {
             let removed = self.change().delete_all_items(node.key)?;
             self.count_removed(service, &changed, removed)?;
         }
-        self.make_room(service, &changed, 0, actor)?;
+        self.make_room(service, &changed, actor)?;
         if changed.config.item_expire != node.config.item_expire {
             self.plan_sweep(&changed)?;
         }
@@ -201,16 +201,16 @@ impl Context<'_> {
         if all { Ok(()) } else { Err(super::context::Stop::Need) }
     }
 
-    /// Removes the oldest items so that `coming` more fit (section 7.1.2.5).
-    pub(crate) fn make_room(&mut self, service: &ServiceRef, node: &Node, coming: i64, actor: &Jid) -> Handled<()> {
+    /// Removes the oldest of the items that are too many (section 7.1.2.5).
+    pub(crate) fn make_room(&mut self, service: &ServiceRef, node: &Node, actor: &Jid) -> Handled<()> {
         let capacity = i64::from(node.config.max_items.or_max(service.policy().max_items));
         let present = self.count(node, |_| {})?.items;
-        let surplus = present + coming - capacity;
-        if surplus <= 0 || present == 0 {
+        let surplus = present - capacity;
+        if surplus <= 0 {
             return Ok(());
         }
         let mut ids = Vec::new();
-        let removed = self.change().delete_oldest_items(node.key, surplus.min(present), &mut ids)?;
+        let removed = self.change().delete_oldest_items(node.key, surplus, &mut ids)?;
         self.count_removed(service, node, removed)?;
         let retract = node.config.publish_node_full == crate::pubsub::config::PublishNodeFull::RetractOldest;
         // A singleton is overwritten by nature: nobody wants to hear that the old value is gone.

@@ -13,7 +13,7 @@ use super::{
     Affiliation, Counters, Item, ItemId, Node, NodeConfig, NodeName, SubId, Subscription, SubscriptionOptions,
     SubscriptionState,
 };
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::jid::Jid;
 use crate::time::Timestamp;
 
@@ -326,9 +326,16 @@ pub trait Transaction {
 
     // ---- items; `live_after` hides those published at or before it (they have expired) ----
 
-    /// Writes an item; one of the same id must have been removed before. Its `seq` has to be above all others of the node
+    /// Writes an item; false if the node has one of that id, and then nothing is changed. Its `seq` has to be above all others of the node
     /// and no more than [`MAX_SEQ`], or nothing is written and the answer is an error.
-    fn insert_item(&mut self, node: NodeKey, item: &Item) -> Result<()>;
+    fn add_item(&mut self, node: NodeKey, item: &Item) -> Result<bool>;
+    /// The same for an item whose id is known to be free.
+    fn insert_item(&mut self, node: NodeKey, item: &Item) -> Result<()> {
+        match self.add_item(node, item)? {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Store, "the item exists already")),
+        }
+    }
     /// The item of that id.
     fn item(&mut self, node: NodeKey, id: &str, live_after: Option<Timestamp>) -> Result<Option<Item>>;
     /// The newest item.

@@ -73,6 +73,7 @@ suite! {
         pages_beyond_the_ends,
         pages_after_a_wrong_time,
         pages_of_many_items,
+        many_changes_in_one_transaction,
     }
     subscriptions {
         options_of_a_subscription,

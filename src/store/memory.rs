@@ -329,15 +329,17 @@ impl Transaction for Open<'_> {
         Ok(self.tables().redirects.get(&(service, name.into())).cloned())
     }
 
-    fn insert_item(&mut self, node: NodeKey, item: &Item) -> Result<()> {
+    fn add_item(&mut self, node: NodeKey, item: &Item) -> Result<bool> {
         self.node_must_exist(node)?;
         refuse_if(!(0..=MAX_SEQ).contains(&item.seq), "the node has used up its numbers for items")?;
         let newest = self.items_of(node).next_back().map(|newest| newest.seq);
         refuse_if(newest.is_some_and(|newest| item.seq <= newest), "the item would not be the newest")?;
-        refuse_if(self.tables().item_seqs.contains_key(&(node, item.id.clone())), "the item exists already")?;
+        if self.tables().item_seqs.contains_key(&(node, item.id.clone())) {
+            return Ok(false);
+        }
         self.tables().items.put((node, item.seq), item.clone());
         self.tables().item_seqs.put((node, item.id.clone()), item.seq);
-        Ok(())
+        Ok(true)
     }
 
     fn item(&mut self, node: NodeKey, id: &str, live_after: Option<Timestamp>) -> Result<Option<Item>> {

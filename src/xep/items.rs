@@ -179,17 +179,17 @@ fn store(context: &mut Context<'_>, request: &Request<'_>, node: &Node, new: &[N
         let payload: Arc<str> = item.payload.map_or_else(String::new, |payload| payload.to_standalone()).into();
         let mut stored = Item { seq: 0, id, publisher: publisher.clone(), published: context.now, payload };
         if persist {
-            if item.id.is_some() {
-                let removed = context.change().delete_item(node.key, stored.id.as_str())?;
-                context.count_removed(service, node, removed)?;
-            }
-            context.make_room(service, node, 1, &request.from)?;
             let counters = context.count(node, |counters| {
                 counters.next_seq += 1;
                 counters.items += 1;
             })?;
             stored.seq = counters.next_seq - 1;
-            context.change().insert_item(node.key, &stored)?;
+            if !context.change().add_item(node.key, &stored)? {
+                let removed = context.change().delete_item(node.key, stored.id.as_str())?;
+                context.count_removed(service, node, removed)?;
+                context.change().insert_item(node.key, &stored)?;
+            }
+            context.make_room(service, node, &request.from)?;
             let bytes = stored.payload.len() as i64;
             context.count_in_service(service, |row| row.bytes += bytes)?;
             context.expect_expiry(node, stored.published)?;

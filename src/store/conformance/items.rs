@@ -48,9 +48,11 @@ pub(super) fn items_are_unique(store: &mut dyn Store) {
         t.insert_item(node, &item(1, "1"))?;
         t.insert_item(other, &item(1, "1"))?;
         assert!(t.insert_item(node, &item(2, "1")).is_err());
+        assert_eq!(t.add_item(node, &item(2, "1")), Ok(false));
+        assert_eq!(t.add_item(other, &item(2, "2")), Ok(true));
         t.insert_item(other, &item(3, "3"))?;
         assert!(t.insert_item(other, &item(3, "2")).is_err());
-        assert!(t.insert_item(other, &item(2, "2")).is_err(), "the order of publication is that of time");
+        assert!(t.insert_item(other, &item(2, "4")).is_err(), "the order of publication is that of time");
         assert!(t.insert_item(NodeKey(99_999), &item(1, "1")).is_err());
         assert!(t.insert_item(other, &item(MAX_SEQ + 1, "4")).is_err(), "the numbers end");
         // Republishing takes the item away first.
@@ -312,6 +314,54 @@ pub(super) fn pages_of_many_items(store: &mut dyn Store) {
                 let page = commit(store, |t| t.items(node, &counters, live_after, place, 3));
                 assert_eq!(page, expected(&live, place, 3), "round {round}, {live_after:?}, {place:?}");
             }
+        }
+    }
+}
+
+/// What a transaction has done is seen by it at once, whatever is done in which order.
+pub(super) fn many_changes_in_one_transaction(store: &mut dyn Store) {
+    let mut nodes = ["blog", "tune"].map(|name| (new_node(store, name), Vec::<Item>::new()));
+    let mut dice = Dice::new();
+    let mut seq = 0;
+    for _ in 0..20 {
+        commit(store, |t| {
+            for _ in 0..100 {
+                // Mostly the same node, as in a group of publications.
+                let (node, items) = &mut nodes[usize::from(dice.roll(8) == 0)];
+                let id = dice.roll(40).to_string();
+                let found = items.iter().position(|item| item.id.as_str() == id);
+                match dice.roll(16) {
+                    0..8 => {
+                        seq += 1;
+                        let published = at(if dice.roll(10) == 0 { seq - 5 } else { seq });
+                        let new = Item { published, ..item(seq, &id) };
+                        assert_eq!(t.add_item(*node, &new), Ok(found.is_none()));
+                        items.extend(found.is_none().then_some(new));
+                    }
+                    8..12 => {
+                        let gone: Vec<Item> = items.drain(..items.len().min(1 + dice.roll(2) as usize)).collect();
+                        let mut ids = Vec::new();
+                        let removed = t.delete_oldest_items(*node, gone.len() as i64, &mut ids)?;
+                        assert_eq!(removed, Removed { items: gone.len() as i64, bytes: bytes(&gone) });
+                        assert!(ids.iter().eq(gone.iter().map(|item| &item.id)));
+                    }
+                    12 => {
+                        let gone = found.map(|place| items.remove(place));
+                        assert_eq!(t.delete_item(*node, &id)?.items, gone.iter().len() as i64);
+                    }
+                    13 => assert_eq!(t.item(*node, &id, None)?, found.map(|place| items[place].clone())),
+                    14 => assert_eq!(t.last_item(*node, None)?, items.last().cloned()),
+                    _ => {
+                        let until = at(seq - 30);
+                        t.delete_expired_items(*node, until, i64::MAX, &mut Vec::new())?;
+                        items.retain(|item| item.published > until);
+                    }
+                }
+            }
+            Ok(())
+        });
+        for (node, items) in &nodes {
+            assert_eq!(seqs(store, *node), items.iter().map(|item| item.seq).collect::<Vec<_>>());
         }
     }
 }

@@ -5,6 +5,8 @@
 //! Those that were published at an earlier time than an item before them have the column `latest` and an index of
 //! their own, so that every other item is spared one ([`Expired`]).
 
+use std::collections::VecDeque;
+
 use super::transaction::{Open, sql_limit};
 use super::{ranks, rows, statements};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,14 +24,86 @@ fn time(live_after: Option<Timestamp>) -> i64 {
     live_after.map_or(i64::MIN, Timestamp::micros)
 }
 
-pub(super) fn insert(open: &mut Open<'_>, node: NodeKey, item: &Item) -> Result<()> {
+/// What a transaction that writes items remembers, so that a group of publications costs less than each alone.
+#[derive(Default)]
+pub(super) struct Recent {
+    /// The newest item of the node written to last.
+    newest: Option<Newest>,
+    evicted: Option<Evicted>,
+}
+
+#[derive(Clone, Copy)]
+struct Newest {
+    node: NodeKey,
+    seq_key: i64,
+    /// The latest time of publication up to it.
+    latest: i64,
+}
+
+/// The oldest items of a node, removed one after the other. They are read some at a time, and deleted at once by
+/// [`settle`]: before anything else looks at items, and before the commit.
+struct Evicted {
+    node: NodeKey,
+    /// Everything up to this `seq_key` is to be deleted; none yet if it is that before the node's first.
+    until: i64,
+    /// What comes next.
+    ahead: VecDeque<rows::Victim>,
+    /// How many to read next.
+    stride: i64,
+}
+
+/// Victims read at once at most.
+const MAX_STRIDE: i64 = 64;
+
+/// Carries out what was put off.
+pub(super) fn settle(open: &mut Open<'_>) -> Result<()> {
+    if let Some(Evicted { node, until, .. }) = open.recent.evicted.take() {
+        let (first, _) = range(node);
+        if until >= first {
+            open.execute(statements::DELETE_ITEMS, (first, until))?;
+        }
+    }
+    Ok(())
+}
+
+/// Before items are removed from anywhere.
+fn settle_and_forget(open: &mut Open<'_>) -> Result<()> {
+    open.recent.newest = None;
+    settle(open)
+}
+
+/// Writes an item; false if one of that id is there.
+pub(super) fn add(open: &mut Open<'_>, node: NodeKey, item: &Item) -> Result<bool> {
+    let refused = |why| Err(Error::new(ErrorKind::Store, why));
     if !(0..=MAX_SEQ).contains(&item.seq) {
-        return Err(Error::new(ErrorKind::Store, "the node has used up its numbers for items"));
+        return refused("the node has used up its numbers for items");
     }
     let (first, last) = range(node);
+    let newest = match open.recent.newest.filter(|newest| newest.node == node) {
+        Some(newest) => Some(newest),
+        None => {
+            settle(open)?;
+            let found = open.optional(statements::SELECT_NEWEST, (first, last), rows::two_numbers)?;
+            found.map(|(seq_key, latest)| Newest { node, seq_key, latest })
+        }
+    };
     let (seq_key, id, published) = (first | item.seq, item.id.as_str(), item.published.micros());
-    let values = (seq_key, node.0, id, &item.publisher, published, &item.payload, first, last);
-    open.execute(statements::INSERT_ITEM, values).map(drop)
+    if newest.is_some_and(|newest| newest.seq_key >= seq_key) {
+        return refused("the item would not be the newest");
+    }
+    let latest = newest.map_or(published, |newest| newest.latest.max(published));
+    let untimely = (latest > published).then_some(latest);
+    let values = (seq_key, node.0, id, &item.publisher, published, &item.payload, untimely);
+    let mut written = open.execute(statements::INSERT_ITEM, values)?;
+    if written == 0 && open.recent.evicted.is_some() {
+        // It may be one of those that are as good as deleted.
+        settle(open)?;
+        written = open.execute(statements::INSERT_ITEM, values)?;
+    }
+    if written > 0 {
+        open.recent.newest = Some(Newest { node, seq_key, latest });
+    }
+    Ok(written > 0)
 }
 
 pub(super) fn item(
@@ -38,15 +112,18 @@ pub(super) fn item(
     id: &str,
     live_after: Option<Timestamp>,
 ) -> Result<Option<Item>> {
+    settle(open)?;
     open.optional(statements::SELECT_ITEM, (node.0, id, time(live_after)), rows::item)
 }
 
 pub(super) fn last(open: &mut Open<'_>, node: NodeKey, live_after: Option<Timestamp>) -> Result<Option<Item>> {
+    settle(open)?;
     let (first, last) = range(node);
     open.optional(statements::SELECT_ITEMS_BACKWARDS, (first, last, time(live_after), 1), rows::item)
 }
 
 pub(super) fn delete(open: &mut Open<'_>, node: NodeKey, id: &str) -> Result<Removed> {
+    settle_and_forget(open)?;
     let found = open.optional(statements::SELECT_VICTIM, (node.0, id), rows::victim)?;
     delete_victims(open, node, found.as_slice())
 }
@@ -58,13 +135,40 @@ pub(super) fn delete_oldest(
     removed: &mut Vec<ItemId>,
 ) -> Result<Removed> {
     let (first, last) = range(node);
-    let found = open.all(statements::SELECT_OLDEST_VICTIMS, (first, last, count.max(0)), rows::victim)?;
-    match found.as_slice() {
-        [] => {}
-        [one] => drop(open.execute(statements::DELETE_ITEM, [one.seq_key])?),
-        [.., newest] => drop(open.execute(statements::DELETE_ITEMS, (first, newest.seq_key))?),
+    let mut evicted = match open.recent.evicted.take() {
+        Some(evicted) if evicted.node == node => evicted,
+        other => {
+            open.recent.evicted = other;
+            settle(open)?;
+            Evicted { node, until: first - 1, ahead: VecDeque::new(), stride: 1 }
+        }
+    };
+    let mut sum = Removed::default();
+    while sum.items < count {
+        if evicted.ahead.is_empty() {
+            let limit = evicted.stride.max(count - sum.items);
+            let values = (evicted.until + 1, last, limit);
+            match open.all(statements::SELECT_OLDEST_VICTIMS, values, rows::victim) {
+                Ok(found) => evicted.ahead.extend(found),
+                Err(error) => {
+                    open.recent.evicted = Some(evicted);
+                    return Err(error);
+                }
+            }
+            // Whoever removes a second one removes more.
+            evicted.stride = (evicted.stride * 8).min(MAX_STRIDE);
+        }
+        let Some(victim) = evicted.ahead.pop_front() else { break };
+        evicted.until = victim.seq_key;
+        sum.items += 1;
+        sum.bytes += victim.bytes;
+        removed.push(victim.id);
     }
-    Ok(sum(found, removed))
+    if open.recent.newest.is_some_and(|newest| newest.node == node && newest.seq_key <= evicted.until) {
+        open.recent.newest = None;
+    }
+    open.recent.evicted = Some(evicted);
+    Ok(sum)
 }
 
 pub(super) fn delete_expired(
@@ -74,6 +178,7 @@ pub(super) fn delete_expired(
     limit: i64,
     removed: &mut Vec<ItemId>,
 ) -> Result<Removed> {
+    settle_and_forget(open)?;
     let (first, last) = range(node);
     let limit = limit.max(0);
     let timely = timely(open, node, until)?;
@@ -94,6 +199,7 @@ pub(super) fn delete_of(
     publisher: &str,
     removed: &mut Vec<ItemId>,
 ) -> Result<Removed> {
+    settle_and_forget(open)?;
     let (first, last) = range(node);
     let found = open.all(statements::SELECT_VICTIMS_OF, (first, last, publisher), rows::victim)?;
     delete_victims(open, node, &found)?;
@@ -101,6 +207,7 @@ pub(super) fn delete_of(
 }
 
 pub(super) fn delete_all(open: &mut Open<'_>, node: NodeKey) -> Result<Removed> {
+    settle_and_forget(open)?;
     let range = range(node);
     let removed =
         open.one(statements::SUM_ITEMS, range, |row| Ok(Removed { items: row.get(0)?, bytes: row.get(1)? }))?;
@@ -233,6 +340,7 @@ pub(super) fn page(
     place: Place<i64>,
     limit: u64,
 ) -> Result<Page<Item>> {
+    settle(open)?;
     let (first, last) = range(node);
     let after = time(live_after);
     let expired = Expired::find(open, node, live_after)?;

@@ -168,11 +168,10 @@ statements! {
     DELETE_REDIRECT = "DELETE FROM redirects WHERE service = ?1 AND name = ?2";
 
     // Items.
-    // The smallest number is later than nothing: the schema refuses an item that would not be the newest.
+    SELECT_NEWEST = "SELECT seq_key, coalesce(latest, published) FROM items WHERE seq_key BETWEEN ?1 AND ?2 \
+        ORDER BY seq_key DESC LIMIT 1";
     INSERT_ITEM = "INSERT INTO items (seq_key, node, id, publisher, published, payload, latest) \
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT CASE WHEN seq_key > ?1 THEN -9223372036854775808 \
-        ELSE nullif(max(coalesce(latest, published), ?5), ?5) END FROM items \
-        WHERE seq_key BETWEEN ?7 AND ?8 ORDER BY seq_key DESC LIMIT 1))";
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (node, id) DO NOTHING";
     SELECT_ITEM = concat!(item_row!(), "WHERE node = ?1 AND id = ?2 AND published > ?3");
     SELECT_ITEMS = concat!(item_row!(), "WHERE seq_key BETWEEN ?1 AND ?2 AND published > ?3 ",
         "ORDER BY seq_key LIMIT ?4 OFFSET ?5");

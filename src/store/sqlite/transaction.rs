@@ -19,6 +19,7 @@ pub(super) struct Open<'a> {
     state: State,
     /// What has run in this transaction: looking each up by its text every time costs more than many of them.
     statements: Vec<(&'static str, CachedStatement<'a>)>,
+    pub(super) recent: items::Recent,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,8 @@ enum State {
 impl<'a> Open<'a> {
     /// Begins a transaction, with [`statements::BEGIN`] or [`statements::BEGIN_READING`].
     pub(super) fn begin(connection: &'a Connection, how: &'static str) -> Result<Self> {
-        let mut open = Self { connection, state: State::Lost, statements: Vec::new() };
+        let mut open =
+            Self { connection, state: State::Lost, statements: Vec::new(), recent: items::Recent::default() };
         connection.prepare_cached(how).and_then(|mut begin| begin.raw_execute()).map_err(failed)?;
         open.state = State::Open;
         Ok(open)
@@ -53,7 +55,9 @@ impl<'a> Open<'a> {
         run: impl FnOnce(&mut CachedStatement<'a>) -> rusqlite::Result<T>,
     ) -> Result<T> {
         self.must_be_open()?;
-        if let Some((_, statement)) = self.statements.iter_mut().find(|(known, _)| *known == sql) {
+        if let Some((_, statement)) =
+            self.statements.iter_mut().find(|(known, _)| std::ptr::eq(*known, sql) || *known == sql)
+        {
             return run(statement).map_err(|error| self.note(error));
         }
         let mut statement = self.connection.prepare_cached(sql).map_err(|error| self.note(error))?;
@@ -148,6 +152,7 @@ pub(super) fn sql_limit(limit: impl TryInto<i64>) -> i64 {
 
 impl Transaction for Open<'_> {
     fn commit(mut self: Box<Self>) -> Result<()> {
+        items::settle(&mut self)?;
         self.control(statements::COMMIT)?;
         self.state = State::Committed;
         Ok(())
@@ -230,8 +235,8 @@ impl Transaction for Open<'_> {
         self.optional(statements::SELECT_REDIRECT, (service.0, name), rows::string)
     }
 
-    fn insert_item(&mut self, node: NodeKey, item: &Item) -> Result<()> {
-        items::insert(self, node, item)
+    fn add_item(&mut self, node: NodeKey, item: &Item) -> Result<bool> {
+        items::add(self, node, item)
     }
 
     fn item(&mut self, node: NodeKey, id: &str, live_after: Option<Timestamp>) -> Result<Option<Item>> {
