@@ -323,38 +323,53 @@ pub(super) fn many_changes_in_one_transaction(store: &mut dyn Store) {
     let mut nodes = ["blog", "tune"].map(|name| (new_node(store, name), Vec::<Item>::new()));
     let mut dice = Dice::new();
     let mut seq = 0;
-    for _ in 0..20 {
+    for _ in 0..60 {
         commit(store, |t| {
             for _ in 0..100 {
                 // Mostly the same node, as in a group of publications.
                 let (node, items) = &mut nodes[usize::from(dice.roll(8) == 0)];
                 let id = dice.roll(40).to_string();
                 let found = items.iter().position(|item| item.id.as_str() == id);
-                match dice.roll(16) {
-                    0..8 => {
+                match dice.roll(200) {
+                    0..90 => {
                         seq += 1;
                         let published = at(if dice.roll(10) == 0 { seq - 5 } else { seq });
                         let new = Item { published, ..item(seq, &id) };
                         assert_eq!(t.add_item(*node, &new), Ok(found.is_none()));
                         items.extend(found.is_none().then_some(new));
                     }
-                    8..12 => {
+                    90..150 => {
                         let gone: Vec<Item> = items.drain(..items.len().min(1 + dice.roll(2) as usize)).collect();
                         let mut ids = Vec::new();
                         let removed = t.delete_oldest_items(*node, gone.len() as i64, &mut ids)?;
                         assert_eq!(removed, Removed { items: gone.len() as i64, bytes: bytes(&gone) });
                         assert!(ids.iter().eq(gone.iter().map(|item| &item.id)));
                     }
-                    12 => {
+                    150..162 => {
                         let gone = found.map(|place| items.remove(place));
                         assert_eq!(t.delete_item(*node, &id)?.items, gone.iter().len() as i64);
                     }
-                    13 => assert_eq!(t.item(*node, &id, None)?, found.map(|place| items[place].clone())),
-                    14 => assert_eq!(t.last_item(*node, None)?, items.last().cloned()),
-                    _ => {
+                    162..174 => assert_eq!(t.item(*node, &id, None)?, found.map(|place| items[place].clone())),
+                    174..186 => assert_eq!(t.last_item(*node, None)?, items.last().cloned()),
+                    186..194 => {
                         let until = at(seq - 30);
                         t.delete_expired_items(*node, until, i64::MAX, &mut Vec::new())?;
                         items.retain(|item| item.published > until);
+                    }
+                    194..197 => {
+                        let counters = Counters { items: items.len() as i64, ..Counters::default() };
+                        let page = t.items(*node, &counters, None, Place::First, 5)?;
+                        assert_eq!(page, expected(items, Place::First, 5));
+                    }
+                    197 => {
+                        let mut ids = Vec::new();
+                        t.delete_items_of(*node, &item(1, "1").publisher, &mut ids)?;
+                        assert!(ids.iter().eq(items.drain(..).map(|item| item.id).collect::<Vec<_>>().iter()));
+                    }
+                    _ => {
+                        let removed = t.delete_all_items(*node)?;
+                        assert_eq!(removed, Removed { items: items.len() as i64, bytes: bytes(items) });
+                        items.clear();
                     }
                 }
             }
