@@ -1,7 +1,7 @@
 //! Random operations by several people on an account and a component, with restarts in between, against a plain model:
-//! items and their order, subscriptions, affiliations, public lists, and every recipient of every event.
+//! items and their order, subscriptions and their approval, affiliations, public lists, and every recipient of every event.
 //!
-//! The seeds are fixed. `PAM_PPS_SEEDS=100..200` plays others, `PAM_PPS_STEPS` more of each. Not in the model: approval,
+//! The seeds are fixed. `PAM_PPS_SEEDS=100..200` plays others, `PAM_PPS_STEPS` more of each. Not in the model:
 //! expiry, quotas, several subscriptions of one account that disagree about being public.
 
 mod model;
@@ -12,7 +12,7 @@ use std::path::Path;
 
 use model::host::Host;
 use model::operation::{self, ACTORS, Operation, Random, Request};
-use model::{ACCOUNT, COMPONENT, Model, NODES, Told, bare};
+use model::{ACCOUNT, COMPONENT, Model, NODES, Node, Told, bare};
 
 fn number(name: &str, otherwise: usize) -> usize {
     env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
@@ -44,8 +44,18 @@ fn compare_node(model: &Model, host: &mut Host, service: &'static str, name: &st
     let pairs = |jids: &mut dyn Iterator<Item = &str>, value: &str| {
         jids.map(|jid| (jid.to_owned(), if value.is_empty() { jid } else { value }.to_owned())).collect()
     };
-    let subscribed = pairs(&mut node.subscriptions.iter().map(|subscription| &*subscription.jid), "subscribed");
+    let approved = node.subscriptions.iter().filter(|subscription| !subscription.pending);
+    let subscribed = pairs(&mut approved.map(|subscription| &*subscription.jid), "subscribed");
     assert_eq!(host.subscriptions(service, name), subscribed, "subscriptions of {service} {name}; left: the engine");
+    for actor in ACTORS {
+        let own = node.subscriptions.iter().filter(|subscription| bare(&subscription.jid) == actor.bare());
+        let own = own.map(|subscription| {
+            let state = if subscription.pending { "pending" } else { "subscribed" };
+            (subscription.jid.clone(), state.to_owned())
+        });
+        let own: std::collections::BTreeSet<_> = own.collect();
+        assert_eq!(host.own_subscriptions(actor, service, name), own, "of {} at {service} {name}", actor.0);
+    }
     let mut affiliations: std::collections::BTreeSet<(String, String)> =
         node.affiliations.iter().map(|(jid, affiliation)| (jid.clone(), (*affiliation).to_owned())).collect();
     if service == ACCOUNT {
@@ -78,8 +88,9 @@ fn compare_services(model: &Model, host: &mut Host) {
     }
 }
 
-/// Nobody gets an event of a node that they may not read, whatever the model expects: before or after the operation.
-fn nobody_peeks(told: &[Told], operation: &Operation, before: &[Vec<String>], model: &Model) {
+/// Nobody gets an event of a node that they may not read, whatever the model expects: before or after the operation. Of the
+/// node's end hears whoever was subscribed or wanted to be, too: an owner may subscribe those who may not read.
+fn nobody_peeks(told: &[Told], operation: &Operation, before: &Insiders, model: &Model) {
     let Operation::Request { service, node, .. } = operation else { return };
     let place =
         NODES.iter().position(|name| name == node).unwrap_or(0) + usize::from(*service == COMPONENT) * NODES.len();
@@ -87,16 +98,26 @@ fn nobody_peeks(told: &[Told], operation: &Operation, before: &[Vec<String>], mo
         told.iter().filter(|(_, what, ..)| matches!(*what, "item" | "retract" | "purge" | "delete"))
     {
         let after = model.node(service, name).is_some_and(|node| model.may_read(service, node, bare(to)));
-        let allowed = after || before[place].iter().any(|reader| reader == bare(to));
+        let of = if *what == "delete" { &before.1 } else { &before.0 };
+        let allowed = after || of[place].iter().any(|reader| reader == bare(to));
         assert!(allowed && name == node, "{to} is told of a {what} at {service} {name} and may not read it");
     }
 }
 
-fn readers(model: &Model) -> Vec<Vec<String>> {
+/// For each node, who may read it; and those together with who is subscribed to it.
+type Insiders = (Vec<Vec<String>>, Vec<Vec<String>>);
+
+fn insiders(model: &Model) -> Insiders {
+    (people(model, |_, _| false), people(model, Node::has_asked))
+}
+
+fn people(model: &Model, besides: impl Fn(&Node, &str) -> bool) -> Vec<Vec<String>> {
     let places = [ACCOUNT, COMPONENT].into_iter().flat_map(|service| NODES.map(|name| (service, name)));
     let readers = places.map(|(service, name)| {
         let node = model.node(service, name);
-        let people = ACTORS.iter().filter(|actor| node.is_some_and(|node| model.may_read(service, node, actor.bare())));
+        let people = ACTORS.iter().filter(|actor| {
+            node.is_some_and(|node| model.may_read(service, node, actor.bare()) || besides(node, actor.bare()))
+        });
         people.map(|actor| actor.bare().to_owned()).collect()
     });
     readers.collect()
@@ -127,7 +148,7 @@ fn play(seed: u64, steps: usize) -> usize {
         }
         // Printed only if the test fails.
         println!("seed {seed}, step {step}: {operation:?}");
-        let before = readers(&model);
+        let before = insiders(&model);
         let (expected_ok, expected) = model.apply(&operation);
         let (after, ok, told) = host.perform(&operation, &database);
         host = after;

@@ -38,7 +38,8 @@ impl Context<'_> {
         let new = NewSubscription { node: node.key, jid, subid: &subid, state, wants_public, options, created };
         let key = self.change().insert_subscription(&new)?;
         let (jid, options) = (jid.clone(), options.clone());
-        let made = Subscription { key, node: node.key, jid, subid, state, wants_public, options, created };
+        let made =
+            Subscription { key, node: node.key, jid, subid, state, wants_public, shown: false, options, created };
         self.subscription_changed(service, node, &made, SubscriptionState::None, state)?;
         if let Expiry::At(end) = made.options.expire {
             self.wake_at(end);
@@ -232,6 +233,12 @@ impl Context<'_> {
         use crate::pubsub::config::SendLastPublishedItem;
         let wanted = node.config.send_last_published_item != SendLastPublishedItem::Never;
         if subscription.state == SubscriptionState::Subscribed && wanted && subscription.options.deliver {
+            // An owner may have subscribed somebody who may not read the node.
+            let bare = subscription.jid.bare_str();
+            let affiliation = self.affiliation(service, node, bare)?;
+            if self.decide(service, node, bare, affiliation, Action::Receive)?.is_err() {
+                return Ok(());
+            }
             let jid = subscription.jid.as_str();
             let contact = service.is_owner(subscription.jid.bare_str());
             self.send_last_item(service, node, jid, contact)?;

@@ -380,9 +380,9 @@ pub trait Transaction {
 
     // ---- subscriptions ----
 
-    /// Makes a subscription. Counters and public marks are the caller's business.
+    /// Makes a subscription, not `shown`. Counters and public marks are the caller's business.
     fn insert_subscription(&mut self, new: &NewSubscription<'_>) -> Result<SubscriptionKey>;
-    /// Writes state, `wants_public` and options.
+    /// Writes state, `wants_public`, `shown` and options.
     fn update_subscription(&mut self, subscription: &Subscription) -> Result<()>;
     /// Removes it.
     fn delete_subscription(&mut self, subscription: SubscriptionKey) -> Result<()>;

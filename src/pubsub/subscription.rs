@@ -97,6 +97,8 @@ pub struct Subscription {
     pub state: SubscriptionState,
     /// Whether it is to be public once it is subscribed (XEP-0465).
     pub wants_public: bool,
+    /// Whether the account's list shows it too then: it was asked for through the account.
+    pub shown: bool,
     /// The options.
     pub options: SubscriptionOptions,
     /// When it was made.

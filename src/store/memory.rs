@@ -440,6 +440,7 @@ impl Transaction for Open<'_> {
             subid: new.subid.clone(),
             state: new.state,
             wants_public: new.wants_public,
+            shown: false,
             options: new.options.clone(),
             created: new.created,
         };
@@ -453,6 +454,7 @@ impl Transaction for Open<'_> {
             let row = Subscription {
                 state: subscription.state,
                 wants_public: subscription.wants_public,
+                shown: subscription.shown,
                 options: subscription.options.clone(),
                 ..row
             };

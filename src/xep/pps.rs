@@ -19,7 +19,7 @@ use crate::mam;
 use crate::ns;
 use crate::pubsub::config::{AccessModel, Limit, SendLastPublishedItem};
 use crate::pubsub::store::{NodeKey, Page, Place, PublicEntry, ServiceKey};
-use crate::pubsub::{Action, Counters, Node, NodeConfig, SubscriptionState};
+use crate::pubsub::{Action, Counters, Node, NodeConfig, Subscription, SubscriptionState};
 use crate::rsm::{self, Position, Query};
 use crate::stanza::{Condition, IqType, PubsubCondition, StanzaError};
 use crate::time::Timestamp;
@@ -464,10 +464,13 @@ fn follow(
     public: bool,
 ) -> Handled<()> {
     let bare = jid.to_bare();
+    let others = context.store().subscriptions_to(node.key, bare.as_str())?;
     if new == SubscriptionState::Subscribed && public {
+        if others.iter().any(|subscription| subscription.jid == *jid && subscription.shown) {
+            context.list_subscription(&bare, service.jid.as_str(), node.name.as_str())?;
+        }
         return context.list_subscriber(service, node, &bare);
     }
-    let others = context.store().subscriptions_to(node.key, bare.as_str())?;
     let another = others.iter().any(|s| s.jid != *jid && s.state == SubscriptionState::Subscribed && s.wants_public);
     // The last request decides for all subscriptions of an account; the end of one leaves those of other resources.
     if new != SubscriptionState::Subscribed && another {
@@ -498,6 +501,18 @@ impl Context<'_> {
         let name = format!("{}{}", ns::PPS_SUBSCRIBERS, node.name);
         announce(self, service, &name, &List::Subscribers(Some(node.key)), &entry, false)?;
         self.change().delete_public_subscriber(node.key, bare.as_str())?;
+        Ok(())
+    }
+
+    /// Remembers at a subscription of this server that the account asked for it publicly: it may have to be approved first.
+    pub(crate) fn show_once_subscribed(&mut self, account: &BareJid, service: &str, node: &str) -> Handled<()> {
+        let Some(service) = self.service_at(&BareJid::from_prepared(service)) else { return Ok(()) };
+        let Some(node) = self.node(&service, node)? else { return Ok(()) };
+        for subscription in self.store().subscriptions_to(node.key, account.as_str())? {
+            if subscription.jid.as_str() == account.as_str() && subscription.wants_public {
+                self.change().update_subscription(&Subscription { shown: true, ..subscription })?;
+            }
+        }
         Ok(())
     }
 

@@ -203,11 +203,19 @@ fn join(
 ) -> Handled<Subscription> {
     let service = &request.service;
     let present = context.store().subscriptions_to(node.key, jid.bare_str())?;
+    let waits = node.config.access_model == AccessModel::Authorize
+        && !context.privileged
+        && context.affiliation(service, node, jid.bare_str())? == Affiliation::None;
     if let Some(mut subscription) = present.into_iter().find(|subscription| subscription.jid == *jid) {
         let old = subscription.clone();
         subscription.wants_public = public;
+        subscription.shown &= public;
         if options_sent {
             subscription.options = wanted.clone();
+        }
+        // The node may have been opened since.
+        if subscription.state == SubscriptionState::Pending && !waits {
+            subscription.state = SubscriptionState::Subscribed;
         }
         if subscription.state == SubscriptionState::Pending && subscription == old {
             let error = StanzaError::new(Condition::NotAuthorized).with(PubsubCondition::PendingSubscription);
@@ -215,6 +223,9 @@ fn join(
         }
         if subscription != old {
             context.update_subscription(service, node, &subscription, old.state)?;
+        }
+        if subscription.state != old.state {
+            context.send_after_subscription(service, node, &subscription)?;
         }
         return Ok(subscription);
     }
@@ -224,10 +235,6 @@ fn join(
         let error = StanzaError::new(Condition::PolicyViolation).of_type(ErrorType::Wait);
         return Err(error.with(PubsubCondition::TooManySubscriptions).into());
     }
-    let affiliation = context.affiliation(service, node, jid.bare_str())?;
-    let waits = node.config.access_model == AccessModel::Authorize
-        && !context.privileged
-        && matches!(affiliation, Affiliation::None);
     let state = if waits { SubscriptionState::Pending } else { SubscriptionState::Subscribed };
     let made = context.add_subscription(service, node, jid, state, public, wanted)?;
     if waits {
@@ -326,6 +333,7 @@ fn set_options(context: &mut Context<'_>, request: &Request<'_>, element: Elemen
     let (options, public) = read_options(&subscription.options, &form, context.now)?;
     subscription.options = options;
     subscription.wants_public = public.unwrap_or(subscription.wants_public);
+    subscription.shown &= subscription.wants_public;
     let state = subscription.state;
     context.update_subscription(&request.service, &node, &subscription, state)?;
     Ok(Reply::Result(String::new()))

@@ -242,6 +242,21 @@ impl Host {
         self.list(service, &payload, "subscription", ["jid", "subscription"])
     }
 
+    /// What somebody is told of his own subscriptions.
+    pub(crate) fn own_subscriptions(&mut self, actor: Actor, service: &str, node: &str) -> BTreeSet<(String, String)> {
+        let answer = self.get(
+            actor.0,
+            service,
+            &format!("<pubsub xmlns='{PUBSUB}'><subscriptions node='{node}'/></pubsub>"),
+            false,
+        );
+        read(&answer, |all| {
+            let entries = all.iter().filter(|found| found.is("subscription", PUBSUB));
+            let value = |entry: &Element<'_>, name: &str| entry.attr(name).unwrap_or("").to_owned();
+            entries.map(|entry| (value(entry, "jid"), value(entry, "subscription"))).collect()
+        })
+    }
+
     pub(crate) fn affiliations(&mut self, service: &str, node: &str) -> BTreeSet<(String, String)> {
         let payload = format!("<pubsub xmlns='{OWNER}'><affiliations node='{node}'/></pubsub>");
         self.list(service, &payload, "affiliation", ["jid", "affiliation"])
@@ -285,6 +300,9 @@ impl Heard {
                         "delete" => ("delete", ""),
                         "subscription" if element.attr("subscription") == Some("none") => {
                             ("subscription none", element.attr("jid").unwrap_or(""))
+                        }
+                        "subscription" if element.attr("subscription") == Some("subscribed") => {
+                            ("subscription subscribed", element.attr("jid").unwrap_or(""))
                         }
                         "event" | "items" => continue,
                         _ => ("something else", element.name()),
@@ -352,6 +370,12 @@ fn payload(service: &str, node: &str, request: &Request) -> String {
             }
         }
         Request::Unsubscribe { jid } => plain(format!("<unsubscribe node='{node}' jid='{jid}'/>")),
+        Request::Decide { jid, allow } => {
+            let state = if *allow { "subscribed" } else { "none" };
+            owner(format!(
+                "<subscriptions node='{node}'><subscription jid='{jid}' subscription='{state}'/></subscriptions>"
+            ))
+        }
         Request::Affiliate { jid, affiliation } => owner(format!(
             "<affiliations node='{node}'><affiliation jid='{jid}' affiliation='{affiliation}'/></affiliations>"
         )),

@@ -29,6 +29,10 @@ pub(crate) struct Config {
 pub(crate) struct Subscription {
     pub(crate) jid: String,
     pub(crate) public: bool,
+    /// Whether the account shows it too, once it is subscribed: it was asked for through the account.
+    shown: bool,
+    /// Whether an owner has still to approve.
+    pub(crate) pending: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -67,8 +71,13 @@ impl Node {
         if service == who { "owner" } else { self.affiliations.get(who).copied().unwrap_or("none") }
     }
 
-    fn is_subscribed(&self, who: &str) -> bool {
+    /// Whether somebody is subscribed or waits for approval.
+    pub(crate) fn has_asked(&self, who: &str) -> bool {
         self.subscriptions.iter().any(|subscription| bare(&subscription.jid) == who)
+    }
+
+    fn is_subscribed(&self, who: &str) -> bool {
+        self.subscriptions.iter().any(|subscription| !subscription.pending && bare(&subscription.jid) == who)
     }
 
     pub(crate) fn owners(&self, service: &str) -> usize {
@@ -88,6 +97,7 @@ impl Model {
             "open" => true,
             "presence" => service == ACCOUNT && presence,
             "roster" => service == ACCOUNT && presence && group == "friends",
+            "authorize" => node.is_subscribed(who),
             _ => false,
         }
     }
@@ -101,7 +111,11 @@ impl Model {
     }
 
     pub(crate) fn may_see(&self, service: &str, node: &Node, who: &str) -> bool {
-        node.affiliation(service, who) == "publish-only" || self.may_read(service, node, who)
+        match node.affiliation(service, who) {
+            "publish-only" => true,
+            "none" if node.config.access == "authorize" => true,
+            _ => self.may_read(service, node, who),
+        }
     }
 
     fn may_publish(&self, service: &str, node: &Node, who: &str) -> bool {
@@ -130,16 +144,17 @@ impl Model {
             let here = service == ACCOUNT && name == "n0";
             INTERESTED.into_iter().filter(|jid| here && bare(jid) == who).collect()
         };
-        let mut everyone: BTreeSet<&str> =
-            node.subscriptions.iter().map(|subscription| bare(&subscription.jid)).collect();
+        // Whoever waits for approval learns that there is nothing to wait for.
+        let concerned = || node.subscriptions.iter().filter(|subscription| deleted || !subscription.pending);
+        let mut everyone: BTreeSet<&str> = concerned().map(|subscription| bare(&subscription.jid)).collect();
         everyone.extend(INTERESTED.iter().map(|jid| bare(jid)));
         for who in everyone {
-            let told_of_its_end = deleted && node.is_subscribed(who);
+            let told_of_its_end = deleted && node.has_asked(who);
             if !(self.may_read(service, node, who) || told_of_its_end) {
                 continue;
             }
             let mut mine: BTreeSet<String> = wanting(who).into_iter().map(str::to_owned).collect();
-            for subscription in node.subscriptions.iter().filter(|subscription| bare(&subscription.jid) == who) {
+            for subscription in concerned().filter(|subscription| bare(&subscription.jid) == who) {
                 // A bare JID whose clients ask for the node gets its copies there.
                 if subscription.jid.contains('/') || mine.is_empty() || wanting(who).is_empty() {
                     mine.insert(subscription.jid.clone());
@@ -174,7 +189,8 @@ impl Model {
 
     fn end_forbidden(&mut self, key: &(&'static str, String), only: Option<&str>, told: &mut Vec<Told>) {
         let Some(node) = self.nodes.get(key) else { return };
-        let all = node.subscriptions.iter().map(|subscription| subscription.jid.clone());
+        let approved = node.subscriptions.iter().filter(|subscription| !subscription.pending);
+        let all = approved.map(|subscription| subscription.jid.clone());
         let gone: Vec<String> = all
             .filter(|jid| only.is_none_or(|only| only == bare(jid)) && !self.may_read(key.0, node, bare(jid)))
             .collect();
@@ -300,8 +316,16 @@ impl Model {
                 }
                 ok
             }
+            Request::Decide { jid, allow } if owns => {
+                self.decide(&key, &node, jid, *allow, told);
+                !allow || node.affiliation(service, bare(jid)) != "outcast"
+            }
             Request::Affiliate { jid, affiliation } if owns => self.affiliate(&key, &node, jid, affiliation, told),
-            Request::Purge | Request::Delete | Request::Configure(_) | Request::Affiliate { .. } => false,
+            Request::Purge
+            | Request::Delete
+            | Request::Configure(_)
+            | Request::Affiliate { .. }
+            | Request::Decide { .. } => false,
         }
     }
 
@@ -334,29 +358,74 @@ impl Model {
         if pam && !public {
             self.listed.remove(&entry);
         }
-        if !self.may_read(key.0, node, bare(jid)) {
+        let asks = node.config.access == "authorize" && node.affiliation(key.0, bare(jid)) == "none";
+        if !asks && !self.may_read(key.0, node, bare(jid)) {
             return false;
         }
-        let known = node.subscriptions.iter().any(|subscription| subscription.jid == jid);
-        self.change(key, |node| {
-            node.public.retain(|listed| public || listed != bare(jid));
-            if public && !node.public.iter().any(|listed| listed == bare(jid)) {
-                node.public.push(bare(jid).to_owned());
-            }
-            node.subscriptions.retain(|subscription| subscription.jid != jid);
-            node.subscriptions.push(Subscription { jid: jid.to_owned(), public });
-        });
+        let known = node.subscriptions.iter().find(|subscription| subscription.jid == jid);
+        let pending = asks && known.is_none_or(|known| known.pending);
+        if pending && known.is_some_and(|known| known.public == public) {
+            return false;
+        }
+        let shown = public && (pam || known.is_some_and(|known| known.shown));
+        let new = Subscription { jid: jid.to_owned(), public, shown, pending };
+        self.put(key, new);
         if !public {
             self.listed.remove(&entry);
-        } else if pam {
-            self.listed.insert(entry);
         }
-        if let (false, true, true, Some(last)) =
-            (known, node.config.last_on_sub, node.config.deliver, node.items.last())
+        if !pending && known.is_none_or(|known| known.pending) {
+            self.tell_last(key, jid, told);
+        }
+        true
+    }
+
+    /// Makes or changes a subscription, and what is shown of it.
+    fn put(&mut self, key: &(&'static str, String), new: Subscription) {
+        let who = bare(&new.jid).to_owned();
+        if new.shown && !new.pending {
+            self.listed.insert((who.clone(), key.0, key.1.clone()));
+        }
+        self.change(key, |node| {
+            let public = new.public && !new.pending;
+            node.public.retain(|listed| public || *listed != who);
+            if public && !node.public.contains(&who) {
+                node.public.push(who);
+            }
+            node.subscriptions.retain(|subscription| subscription.jid != new.jid);
+            node.subscriptions.push(new);
+        });
+    }
+
+    /// The last item, for somebody who has just been subscribed.
+    fn tell_last(&self, key: &(&'static str, String), jid: &str, told: &mut Vec<Told>) {
+        let node = &self.nodes[key];
+        let config = &node.config;
+        if let (true, true, Some(last)) = (config.last_on_sub, config.deliver, node.items.last())
+            && self.may_read(key.0, node, bare(jid))
         {
             told.push((jid.to_owned(), "item", key.1.clone(), last.0.clone()));
         }
-        true
+    }
+
+    /// An owner subscribes somebody, approves a request, or ends it.
+    fn decide(&mut self, key: &(&'static str, String), node: &Node, jid: &str, allow: bool, told: &mut Vec<Told>) {
+        let known = node.subscriptions.iter().find(|subscription| subscription.jid == jid);
+        match known {
+            Some(_) if !allow => self.end(key, jid, Some(told)),
+            Some(known) if known.pending => self.approve(key, known.clone(), told),
+            None if allow && node.affiliation(key.0, bare(jid)) != "outcast" => {
+                let new = Subscription { jid: jid.to_owned(), public: false, shown: false, pending: true };
+                self.approve(key, new, told);
+            }
+            _ => {}
+        }
+    }
+
+    fn approve(&mut self, key: &(&'static str, String), waiting: Subscription, told: &mut Vec<Told>) {
+        let jid = waiting.jid.clone();
+        self.put(key, Subscription { pending: false, ..waiting });
+        told.push((jid.clone(), "subscription subscribed", key.1.clone(), jid.clone()));
+        self.tell_last(key, &jid, told);
     }
 
     fn affiliate(
@@ -384,7 +453,15 @@ impl Model {
             node.affiliations.insert(jid.to_owned(), wanted);
             node.affiliations.retain(|_, affiliation| *affiliation != "none");
         });
-        if matches!(wanted, "outcast" | "publish-only" | "none") {
+        for subscription in node.subscriptions.iter().filter(|subscription| bare(&subscription.jid) == jid) {
+            match wanted {
+                "outcast" | "publish-only" => self.end(key, &subscription.jid, Some(told)),
+                "none" => {}
+                _ if subscription.pending => self.approve(key, subscription.clone(), told),
+                _ => {}
+            }
+        }
+        if wanted == "none" {
             self.end_forbidden(key, Some(jid), told);
         }
         true

@@ -69,6 +69,11 @@ pub(crate) enum Request {
     Unsubscribe {
         jid: String,
     },
+    /// Owners say who is subscribed.
+    Decide {
+        jid: String,
+        allow: bool,
+    },
     Affiliate {
         jid: &'static str,
         affiliation: &'static str,
@@ -94,8 +99,11 @@ pub(crate) enum Operation {
 }
 
 fn config(random: &mut Random, service: &str) -> Config {
-    let models: &[&str] =
-        if service == ACCOUNT { &["open", "presence", "roster", "whitelist"] } else { &["open", "open", "whitelist"] };
+    let models: &[&str] = if service == ACCOUNT {
+        &["open", "presence", "roster", "whitelist", "authorize"]
+    } else {
+        &["open", "whitelist", "authorize"]
+    };
     Config {
         access: random.pick(models),
         publish: random.pick(&["publishers", "subscribers", "open"]),
@@ -120,7 +128,7 @@ pub(crate) fn random(random: &mut Random, step: usize) -> Operation {
     let service = random.pick(&[ACCOUNT, COMPONENT]);
     let node = random.pick(&NODES);
     let actor = if random.one_in(3) { ACTORS[0] } else { random.pick(&ACTORS) };
-    let request = match random.below(20) {
+    let request = match random.below(22) {
         0 | 1 => Request::Create(config(random, service)),
         2..=7 => {
             let mut ids: Vec<String> = (0..=random.below(2)).map(|_| format!("i{}", random.below(6))).collect();
@@ -142,6 +150,12 @@ pub(crate) fn random(random: &mut Random, step: usize) -> Operation {
         17 => {
             let full = actor == ACTORS[4] && random.one_in(2);
             Request::Unsubscribe { jid: (if full { actor.0 } else { actor.bare() }).to_owned() }
+        }
+        18 | 19 => {
+            let subscriber = random.pick(&ACTORS);
+            let full = subscriber == ACTORS[4] && random.one_in(2);
+            let jid = (if full { subscriber.0 } else { subscriber.bare() }).to_owned();
+            Request::Decide { jid, allow: !random.one_in(3) }
         }
         _ => {
             let affiliation = random.pick(&["owner", "publisher", "publish-only", "member", "none", "outcast"]);

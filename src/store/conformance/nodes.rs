@@ -314,6 +314,7 @@ pub(super) fn what_is_not_there_cannot_be_changed(store: &mut dyn Store) {
             subid: "1".into(),
             state: SubscriptionState::Pending,
             wants_public: false,
+            shown: false,
             options: SubscriptionOptions::default(),
             created: at(1),
         })?;

@@ -72,12 +72,14 @@ pub(super) fn options_of_a_subscription(store: &mut dyn Store) {
                 subid: subid.into(),
                 state: SubscriptionState::Unconfigured,
                 wants_public: true,
+                shown: false,
                 options: options.clone(),
                 created: at(9),
             };
             assert_eq!(t.subscriptions_to(node, ROMEO)?.last(), Some(&whole));
             for (state, changed) in SubscriptionState::ALL.iter().zip(&variants) {
-                whole = Subscription { state: *state, wants_public: false, options: changed.clone(), ..whole };
+                let shown = !whole.shown;
+                whole = Subscription { state: *state, wants_public: false, shown, options: changed.clone(), ..whole };
                 t.update_subscription(&whole)?;
                 assert_eq!(t.subscriptions_to(node, ROMEO)?.last(), Some(&whole));
             }

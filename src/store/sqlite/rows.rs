@@ -246,6 +246,7 @@ fn read_subscription(columns: &mut Columns<'_, '_>) -> Result<Subscription> {
         subid: columns.text(|text| Some(SubId::from(text)))?,
         state: columns.text(SubscriptionState::parse)?,
         wants_public: columns.next()?,
+        shown: columns.next()?,
         created: columns.time()?,
         options: SubscriptionOptions {
             deliver: columns.next()?,

@@ -37,7 +37,7 @@ macro_rules! victim_row {
 
 macro_rules! subscription_columns {
     () => {
-        "s.subscription, s.node, s.jid, s.subid, s.state, s.wants_public, s.created, s.deliver, s.digest, \
+        "s.subscription, s.node, s.jid, s.subid, s.state, s.wants_public, s.shown, s.created, s.deliver, s.digest, \
          s.digest_frequency, s.expire_presence, s.expire_at, s.include_body, s.show_values, s.subscription_type, \
          s.subscription_depth"
     };
@@ -217,9 +217,9 @@ statements! {
         subscription_depth) \
         SELECT node, service, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16 \
         FROM nodes WHERE node = ?1";
-    UPDATE_SUBSCRIPTION = "UPDATE subscriptions SET state = ?2, wants_public = ?3, deliver = ?4, digest = ?5, \
-        digest_frequency = ?6, expire_presence = ?7, expire_at = ?8, include_body = ?9, show_values = ?10, \
-        subscription_type = ?11, subscription_depth = ?12 WHERE subscription = ?1";
+    UPDATE_SUBSCRIPTION = "UPDATE subscriptions SET state = ?2, wants_public = ?3, shown = ?4, deliver = ?5, digest = ?6, \
+        digest_frequency = ?7, expire_presence = ?8, expire_at = ?9, include_body = ?10, show_values = ?11, \
+        subscription_type = ?12, subscription_depth = ?13 WHERE subscription = ?1";
     DELETE_SUBSCRIPTION = "DELETE FROM subscriptions WHERE subscription = ?1";
     SELECT_SUBSCRIPTIONS_TO = concat!(subscription_row!(), "WHERE s.node = ?1 AND s.bare = ?2 ORDER BY s.subscription");
     SELECT_SUBSCRIPTIONS = concat!(subscription_row!(), "INDEXED BY subscriptions_node ",

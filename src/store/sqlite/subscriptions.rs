@@ -28,7 +28,8 @@ pub(super) fn update(open: &mut Open<'_>, subscription: &Subscription) -> Result
         statement.raw_bind_parameter(1, subscription.key.0)?;
         statement.raw_bind_parameter(2, subscription.state.as_str())?;
         statement.raw_bind_parameter(3, subscription.wants_public)?;
-        rows::bind_options(statement, 4, &subscription.options)
+        statement.raw_bind_parameter(4, subscription.shown)?;
+        rows::bind_options(statement, 5, &subscription.options)
     })
     .map(drop)
 }

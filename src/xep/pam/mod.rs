@@ -466,6 +466,9 @@ fn conclude(
     if elsewhere {
         put_entry(context, operation, &told, public)?;
     }
+    if public && !elsewhere {
+        context.show_once_subscribed(account, service, node)?;
+    }
     if public && told.state == SubscriptionState::Subscribed {
         context.list_subscription(account, service, node)?;
     }

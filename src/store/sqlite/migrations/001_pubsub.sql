@@ -127,6 +127,8 @@ CREATE TABLE subscriptions (
     state TEXT NOT NULL CHECK (state IN ('none', 'pending', 'unconfigured', 'subscribed')),
     -- Whether it is to be public once it is subscribed (XEP-0465).
     wants_public INTEGER NOT NULL CHECK (wants_public IN (0, 1)),
+    -- Whether the account's list shows it too then: it was asked for through the account (XEP-0376).
+    shown INTEGER NOT NULL DEFAULT 0 CHECK (shown IN (0, 1)),
     created INTEGER NOT NULL,
     deliver INTEGER NOT NULL CHECK (deliver IN (0, 1)),
     digest INTEGER NOT NULL CHECK (digest IN (0, 1)),
