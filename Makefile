@@ -71,11 +71,13 @@ install: dist
 setup:
 	@tests/setup
 
+HOST ?= prosody
+
 run:
-	@$(if $(filter ejabberd,$(HOST)),echo "make run: HOST=$(HOST) is not there yet; only prosody is" >&2; exit 2,:)
-	@tests/setup run
+	@$(if $(filter prosody ejabberd,$(HOST)),:,echo "make run: HOST is prosody or ejabberd" >&2; exit 2)
+	@tests/setup $(if $(filter ejabberd,$(HOST)),ejabberd,run)
 	@$(MAKE) --no-print-directory dist
-	@$(PYTHON) tests/tour.py --dist $(DIST_DIR)/prosody
+	@$(PYTHON) tests/tour.py --host $(HOST) --dist $(DIST_DIR)/$(HOST)
 
 test:
 	@tests/setup

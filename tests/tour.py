@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The tour of `make run`: two people follow each other on a live Prosody that has the module in it.
+"""The tour of `make run`: two people follow each other on a live server that has the module in it.
 
-    tour.py [--once] [--dist DIR] [--version 0.12|13]
+    tour.py [--once] [--host prosody|ejabberd] [--dist DIR] [--version 0.12|13]
 
-Starts a throw-away server on loopback (tests/prosody/live.py), plays the steps, checks in each of them what arrived, and
+Starts a throw-away server on loopback (tests/prosody/live.py or tests/ejabberd/live.py), plays the steps, checks in each of them what arrived, and
 then leaves the server up to connect to until Ctrl-C. With --once, ONCE=1 or without a terminal it ends after the steps.
 VERBOSE=1 shows every stanza. Exit status: 0 if every step went as told, 1 if not. Needs Python 3.9 and nothing else.
 """
@@ -27,6 +27,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 TERMINAL = sys.stdout.isatty()
 VERBOSE = os.environ.get("VERBOSE", "") not in ("", "0")
 
+NAMES = {"prosody": "Prosody", "ejabberd": "ejabberd"}
 CLIENT = "{jabber:client}"
 PUBSUB = "http://jabber.org/protocol/pubsub"
 EVENT = PUBSUB + "#event"
@@ -375,7 +376,9 @@ def is_free(port):
 
 
 async def start_server(options, once):
-    arguments = [str(HERE / "prosody" / "live.py"), "--stdin", "--version", options.version]
+    arguments = [str(HERE / options.host / "live.py"), "--stdin"]
+    if options.host == "prosody":
+        arguments += ["--version", options.version]
     if options.dist:
         arguments += ["--dist", options.dist]
     if not once and is_free(5222):
@@ -386,7 +389,7 @@ async def start_server(options, once):
     line = await process.stdout.readline()
     if not line:
         await process.wait()
-        raise Wrong("Prosody did not start")
+        raise Wrong(f"{NAMES[options.host]} did not start")
     return process, json.loads(line)
 
 
@@ -410,23 +413,24 @@ async def run(options):
     process = server = None
     status = 1
     try:
-        say(dim("Starting a throw-away Prosody on loopback..."))
+        name = NAMES[options.host]
+        say(dim(f"Starting a throw-away {name} on loopback..."))
         process, server = await start_server(options, once)
-        say(f"Prosody {server['version']} with mod_pam_pps is up.")
+        say(f"{name} {server['version']} with mod_pam_pps is up.")
         await Tour(server).play()
         say(bold(style("32", "\n Every step went as told.")))
         status = 0
         if not once:
             tell_how_to_connect(server)
             await process.wait()
-            say("Prosody ended by itself.")
+            say(f"{name} ended by itself.")
             status = 1
     except asyncio.CancelledError:
         say("")
     except Wrong as why:
         say(f"    {style('31', '✗')} {why}")
         if server:
-            say("\nThe end of Prosody's log:")
+            say(f"\nThe end of {NAMES[options.host]}'s log:")
             say("".join(pathlib.Path(server["log"]).read_text(errors="replace").splitlines(True)[-15:]))
     finally:
         if process and process.returncode is None:
@@ -442,6 +446,7 @@ async def run(options):
 def main():
     p = argparse.ArgumentParser(usage=__doc__)
     p.add_argument("--once", action="store_true")
+    p.add_argument("--host", choices=list(NAMES), default=os.environ.get("HOST") or "prosody")
     p.add_argument("--dist", default=os.environ.get("DIST_PROSODY"))
     p.add_argument("--version", choices=["0.12", "13"], default=os.environ.get("PROSODY", "0.12"))
     options = p.parse_args()

@@ -38,6 +38,7 @@ start(Host, Opts) ->
 	    case serve(Host, Opts) of
 		ok ->
 		    hook(fun ejabberd_hooks:add/5, Host),
+		    pam_pps_commands:register(),
 		    pam_pps_presence:start(Host);
 		{error, Reason} ->
 		    stop_serving(Host),
@@ -50,6 +51,7 @@ start(Host, Opts) ->
 -spec stop(binary()) -> ok.
 stop(Host) ->
     hook(fun ejabberd_hooks:delete/5, Host),
+    _ = [pam_pps_commands:unregister() || is_only(Host)],
     stop_serving(Host).
 
 -spec reload(binary(), gen_mod:opts(), gen_mod:opts()) -> ok | {error, term()}.
@@ -430,11 +432,13 @@ wrong(Reason) ->
 hook(Do, Host) ->
     lists:foreach(fun({Hook, Function, Place}) -> Do(Hook, Host, ?MODULE, Function, Place) end, hooks()),
     %% One for the whole server: added with the first virtual host, deleted with the last.
-    case [H || H <- ejabberd_option:hosts(), H /= Host, gen_mod:is_loaded(H, ?MODULE)] of
-	[] -> Do(filter_packet, global, ?MODULE, filter_packet, 20);
-	_ -> ok
-    end,
+    _ = [Do(filter_packet, global, ?MODULE, filter_packet, 20) || is_only(Host)],
     ok.
+
+%% Whether no other virtual host has this module.
+-spec is_only(binary()) -> boolean().
+is_only(Host) ->
+    not lists:any(fun(Other) -> Other /= Host andalso gen_mod:is_loaded(Other, ?MODULE) end, ejabberd_option:hosts()).
 
 %% Hook, function, place: early where a stanza may be taken, before the session waits for what is still sent to it (100), behind
 %% mod_roster (50) where its work has to be done.

@@ -20,7 +20,7 @@
 
 -type kind() :: accounts | component.
 %% What an outcome is about: a stanza that was taken from its way and may have to go on, or a process that waits.
--type context() :: none | {taken, stanza()} | {call, pid(), reference(), Id :: binary()}.
+-type context() :: none | {taken, stanza()} | {call, reference(), Id :: binary()}.
 %% Where an outcome goes, how often facts were asked for, and what it is about.
 -type tag() :: {Worker :: atom(), Rounds :: non_neg_integer(), context()}.
 
@@ -259,6 +259,7 @@ close() ->
 	Engine ->
 	    persistent_term:erase(?ENGINE),
 	    persistent_term:erase(?DOMAINS),
+	    pam_pps_import:forget(),
 	    pam_pps_nif:close(Engine),
 	    ?INFO_MSG("Engine of libpam_pps closed", [])
     end.
@@ -285,7 +286,7 @@ with_worker(Worker, F) ->
 -spec call(pam_pps_nif:input(), binary(), iodata(), binary(), boolean()) -> {ok, term(), [pam_pps_nif:decision()]} | {error, term()}.
 call(Kind, Lane, Data, Id, Privileged) ->
     Ref = erlang:monitor(process, pam_pps_worker:name(Lane), [{alias, reply_demonitor}]),
-    case submit(Kind, Lane, Data, #{context => {call, self(), Ref, Id}, privileged => Privileged}) of
+    case submit(Kind, Lane, Data, #{context => {call, Ref, Id}, privileged => Privileged}) of
 	ok ->
 	    receive
 		{Ref, Reply, Events} when Reply /= none -> {ok, Reply, Events};

@@ -51,7 +51,9 @@ find({admin, Who, Service}) ->
 find({blocked, Owner, Contact}) ->
     #jid{lserver = Server} = To = jid:decode(Owner),
     Message = #message{from = jid:decode(Contact), to = To},
-    ejabberd_hooks:run_fold(privacy_check_packet, Server, allow, [To, Message, in]) == deny.
+    ejabberd_hooks:run_fold(privacy_check_packet, Server, allow, [To, Message, in]) == deny;
+find({import, Service, _}) ->
+    pam_pps_import:import(Service).
 
 -spec subscription(atom()) -> none | to | from | both.
 subscription(Subscription) when Subscription == to; Subscription == from; Subscription == both -> Subscription;

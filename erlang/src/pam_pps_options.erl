@@ -9,9 +9,9 @@
 -define(OF_ENGINE, [database, commit, cache_size, max_stanza_bytes, readers, seed]).
 -define(OF_ACCOUNTS,
 	[auto_subscribe, auto_subscribe_expiry, journal, journal_max_events, journal_max_bytes, journal_expiry, eventing, max_nodes,
-	 max_bytes, max_subscriptions, max_items]).
+	 max_bytes, max_subscriptions, max_items, import]).
 -define(OF_SERVICES,
-	[name, create_nodes, eventing, max_subscriptions, max_items, autocreate_on_publish, autocreate_on_subscribe,
+	[name, create_nodes, eventing, max_subscriptions, max_items, import, autocreate_on_publish, autocreate_on_subscribe,
 	 expose_publisher, default_admin_affiliation]).
 
 %% @doc What the value of an option looks like.
@@ -26,14 +26,14 @@ type(create_nodes) -> econf:enum([anyone, local, admins]);
 type(default_admin_affiliation) -> econf:enum([owner, publisher, 'publish-only', member, none, outcast]);
 type(name) -> econf:binary();
 type(Name) when Name == auto_subscribe; Name == journal; Name == autocreate_on_publish; Name == autocreate_on_subscribe;
-		Name == expose_publisher -> econf:bool();
+		Name == expose_publisher; Name == import -> econf:bool();
 type(readers) -> econf:non_neg_int();
 type(_) -> econf:pos_int().
 
 -spec defaults(binary()) -> [{atom(), term()}].
 defaults(_Host) ->
-    [{database, undefined}, {seed, undefined}, {vcard, undefined}, {services, #{<<"pubsub.@HOST@">> => []}}]
-	++ [{Name, undefined} || Name <- (?OF_ENGINE -- [database, seed]) ++ (?OF_ACCOUNTS)].
+    [{database, undefined}, {seed, undefined}, {vcard, undefined}, {services, #{<<"pubsub.@HOST@">> => []}}, {import, true}]
+	++ [{Name, undefined} || Name <- (?OF_ENGINE -- [database, seed]) ++ (?OF_ACCOUNTS -- [import])].
 
 doc() ->
     #{desc => [<<"Publish-subscribe by libpam_pps: a pubsub service, personal eventing, and subscriptions that the "
@@ -52,17 +52,23 @@ engine(Opts) ->
 %% @doc What is served for a virtual host, for pam_pps_nif:serve/4.
 -spec domains(binary(), gen_mod:opts()) -> [{binary(), pam_pps:kind(), pairs()}].
 domains(Host, Opts) ->
-    [{Host, accounts, pairs(?OF_ACCOUNTS, Opts)}
-     | [{misc:expand_keyword(<<"@HOST@">>, Name, Host), component, service(Options)}
+    [{Host, accounts, events(pairs(?OF_ACCOUNTS, Opts))}
+     | [{misc:expand_keyword(<<"@HOST@">>, Name, Host), component, service(Options, Opts)}
 	|| {Name, Options} <- pairs_of(maps:get(services, Opts))]].
 
 %%%===================================================================
 %%% Internal functions
 %%%===================================================================
 
--spec service(map() | [{atom(), term()}]) -> pairs().
-service(Own) ->
-    pairs(?OF_SERVICES, maps:merge(#{name => <<"Publish-Subscribe">>}, maps:from_list(pairs_of(Own)))).
+-spec service(map() | [{atom(), term()}], gen_mod:opts()) -> pairs().
+service(Own, Opts) ->
+    Defaults = #{name => <<"Publish-Subscribe">>, import => maps:get(import, Opts)},
+    events(pairs(?OF_SERVICES, maps:merge(Defaults, maps:from_list(pairs_of(Own))))).
+
+%% Modules of the server listen, or may do so at any time.
+-spec events(pairs()) -> pairs().
+events(Options) ->
+    [{<<"events">>, <<"true">>} | Options].
 
 -spec pairs_of(map() | [{term(), term()}]) -> [{term(), term()}].
 pairs_of(Map) when is_map(Map) -> maps:to_list(Map);

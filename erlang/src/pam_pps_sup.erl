@@ -30,5 +30,6 @@ start_link() ->
 -spec init([]) -> {ok, {{supervisor:strategy(), 100, 10}, [supervisor:child_spec()]}}.
 init([]) ->
     Workers = [#{id => Name, start => {pam_pps_worker, start_link, [Name]}} || Name <- pam_pps_worker:names()],
+    Events = [#{id => Name, start => {pam_pps_events, start_link, [Name]}} || Name <- pam_pps_events:names()],
     Owner = #{id => pam_pps, start => {pam_pps, start_link, []}, shutdown => 60000},
-    {ok, {{one_for_one, 100, 10}, Workers ++ [Owner]}}.
+    {ok, {{one_for_one, 100, 10}, Events ++ Workers ++ [Owner]}}.

@@ -50,8 +50,8 @@ carry_out(Decisions, Context, Outcome) ->
 refuse({taken, #iq{type = Type, lang = Lang} = IQ}) when Type == get; Type == set ->
     Error = xmpp:err_internal_server_error(<<"The service is not available now">>, Lang),
     ejabberd_router:route_error(IQ, Error#stanza_error{type = wait});
-refuse({call, Pid, Ref, _}) ->
-    Pid ! {Ref, none, []},
+refuse({call, Ref, _}) ->
+    Ref ! {Ref, none, []},
     ok;
 refuse(_) ->
     ok.
@@ -154,11 +154,13 @@ decision(_, _Context, _Outcome, Done) ->
     Done.
 
 -spec finish(pam_pps:context(), #done{}) -> ok.
-finish({call, Pid, Ref, _}, #done{reply = Reply, events = Events}) ->
-    Pid ! {Ref, Reply, lists:reverse(Events)},
+finish({call, Ref, _}, #done{reply = Reply, events = Events}) ->
+    Ref ! {Ref, Reply, lists:reverse(Events)},
     ok;
-finish(_Context, _Done) ->
-    ok.
+finish(_Context, #done{events = []}) ->
+    ok;
+finish(_Context, #done{events = Events}) ->
+    pam_pps_events:fire(lists:reverse(Events)).
 
 -spec parse(binary()) -> {ok, stanza()} | error.
 parse(Xml) ->
@@ -170,7 +172,7 @@ parse(Xml) ->
 
 %% The answer to a call is not sent.
 -spec route(stanza(), pam_pps:context(), #done{}) -> #done{}.
-route(#iq{id = Id} = IQ, {call, _, _, Id}, Done) ->
+route(#iq{id = Id} = IQ, {call, _, Id}, Done) ->
     Done#done{reply = IQ};
 route(Stanza, _Context, Done) ->
     Name = name(lane(xmpp:get_to(Stanza))),

@@ -1,0 +1,139 @@
+%%% @doc Tells modules of the server what happened in a service, by the hooks of mod_pubsub.
+%%%
+%%% Handlers may call the engine again and wait for it, so they never run in a worker: what came over the wire is told by
+%%% these processes, in order for each service; what a module did through mod_pubsub, in that module's own process.
+-module(pam_pps_events).
+-behaviour(gen_server).
+
+-export([names/0, fire/1, run/1]).
+%% supervisor
+-export([start_link/1]).
+%% gen_server
+-export([init/1, handle_call/3, handle_cast/2]).
+
+-include("logger.hrl").
+-include("xmpp.hrl").
+
+-define(COUNT, 8).
+
+-spec names() -> [atom()].
+names() ->
+    [name(N) || N <- lists:seq(0, ?COUNT - 1)].
+
+-spec start_link(atom()) -> {ok, pid()} | ignore | {error, term()}.
+start_link(Name) ->
+    gen_server:start_link({local, Name}, ?MODULE, [], []).
+
+%% @doc Has the hooks run, if any module waits for them. All events are of one outcome.
+-spec fire([pam_pps_nif:decision()]) -> ok.
+fire(Events) ->
+    case [Event || Event <- Events, is_wanted(Event)] of
+	[] -> ok;
+	[{event, _, Service, _, _, _, _} | _] = Wanted ->
+	    gen_server:cast(name(erlang:phash2(Service, ?COUNT)), {run, Wanted})
+    end.
+
+%% @doc Runs the hooks in the calling process.
+-spec run([pam_pps_nif:decision()]) -> ok.
+run(Events) ->
+    lists:foreach(fun run_event/1, Events).
+
+%%%===================================================================
+%%% gen_server
+%%%===================================================================
+
+-spec init([]) -> {ok, undefined}.
+init([]) ->
+    {ok, undefined}.
+
+-spec handle_call(term(), {pid(), term()}, undefined) -> {reply, ok, undefined}.
+handle_call(_Request, _From, State) ->
+    {reply, ok, State}.
+
+-spec handle_cast({run, [pam_pps_nif:decision()]}, undefined) -> {noreply, undefined}.
+handle_cast({run, Events}, State) ->
+    run(Events),
+    {noreply, State}.
+
+%%%===================================================================
+%%% Internal functions
+%%%===================================================================
+
+-spec name(non_neg_integer()) -> atom().
+name(0) -> pam_pps_events_0;
+name(1) -> pam_pps_events_1;
+name(2) -> pam_pps_events_2;
+name(3) -> pam_pps_events_3;
+name(4) -> pam_pps_events_4;
+name(5) -> pam_pps_events_5;
+name(6) -> pam_pps_events_6;
+name(7) -> pam_pps_events_7.
+
+-spec hook(binary()) -> atom().
+hook(<<"item-published">>) -> pubsub_publish_item;
+hook(<<"item-retracted">>) -> pubsub_delete_item;
+hook(<<"node-created">>) -> pubsub_create_node;
+hook(<<"node-deleted">>) -> pubsub_delete_node;
+hook(<<"subscription-added">>) -> pubsub_subscribe_node;
+hook(<<"subscription-removed">>) -> pubsub_unsubscribe_node;
+hook(_) -> undefined.
+
+-spec server_host(binary()) -> binary() | undefined.
+server_host(Service) ->
+    #jid{lserver = Domain} = jid:decode(Service),
+    case pam_pps:domain(Domain) of
+	{_, ServerHost} -> ServerHost;
+	undefined -> undefined
+    end.
+
+%% Most servers have no module that listens, and most events are published items.
+-spec is_wanted(pam_pps_nif:decision()) -> boolean().
+is_wanted({event, Name, Service, _, _, _, _}) ->
+    try ets:lookup(hooks, {hook(Name), server_host(Service)}) of
+	[] -> false;
+	[{_, Handlers}] -> Handlers /= [];
+	_ -> true
+    catch error:badarg -> true
+    end.
+
+-spec run_event(pam_pps_nif:decision()) -> ok.
+run_event({event, Name, Service, Node, Item, Actor, Payload}) ->
+    case {hook(Name), server_host(Service)} of
+	{Hook, ServerHost} when Hook /= undefined, ServerHost /= undefined ->
+	    try arguments(Hook, ServerHost, jid:decode(Service), Node, Item, actor(Actor, Service), Payload) of
+		Arguments -> ejabberd_hooks:run(Hook, ServerHost, Arguments)
+	    catch Class:Reason:Stack ->
+		    ?ERROR_MSG("Modules could not be told of ~ts:~n** ~ts",
+			       [Name, misc:format_exception(2, Class, Reason, Stack)])
+	    end;
+	_ -> ok
+    end.
+
+%% What the service did by itself, it did as its owner.
+-spec actor(binary(), binary()) -> jid().
+actor(<<>>, Service) -> jid:decode(Service);
+actor(Actor, _Service) -> jid:decode(Actor).
+
+-spec arguments(atom(), binary(), jid(), binary(), binary(), jid(), binary()) -> [term()].
+arguments(pubsub_publish_item, ServerHost, Service, Node, Item, Actor, Payload) ->
+    [ServerHost, Node, Actor, Service, Item, payload(Payload)];
+arguments(pubsub_delete_item, ServerHost, Service, Node, Item, Actor, _) ->
+    [ServerHost, Node, Actor, Service, Item];
+arguments(pubsub_create_node, ServerHost, Service, Node, _, _, _) ->
+    [ServerHost, host(Service), Node, Node, []];
+arguments(pubsub_delete_node, ServerHost, Service, Node, _, _, _) ->
+    [ServerHost, host(Service), Node, Node];
+arguments(_, ServerHost, Service, Node, _, Actor, _) ->
+    [ServerHost, host(Service), Node, Actor, <<>>].
+
+%% Services are known by their domain, accounts by a tuple.
+-spec host(jid()) -> binary() | jid:ljid().
+host(#jid{luser = <<>>, lserver = Domain}) -> Domain;
+host(Account) -> jid:tolower(jid:remove_resource(Account)).
+
+-spec payload(binary()) -> [xmlel()].
+payload(<<>>) ->
+    [];
+payload(Item) ->
+    #xmlel{children = Children} = fxml_stream:parse_element(Item),
+    [El || #xmlel{} = El <- Children].
