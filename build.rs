@@ -23,7 +23,7 @@ fn main() {
         cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is part of the crate");
     config.header = Some(preamble);
     config.after_includes = Some(format!(
-        "\n/* Version of this header; compare it with pam_pps_version_number() when loading. */\n\
+        "\n/* Version of this header. When loading, compare it with pam_pps_version_number(), which may be greater in its last byte only. */\n\
          #define PAM_PPS_VERSION \"{version}\"\n\
          #define PAM_PPS_VERSION_MAJOR {major}\n\
          #define PAM_PPS_VERSION_MINOR {minor}\n\

@@ -117,7 +117,7 @@ static void check(const char *what, pam_pps_result result, pam_pps_text *why) {
     }
 }
 
-/* ---- The way in, and the way back: completions come on the engine's thread, the host works on its own. ---- */
+/* ---- The way in, and the way back: completions come on threads of the engine's, the host works on its own. ---- */
 
 /* An input from its submission until its outcome has been carried out. */
 struct job {
@@ -138,7 +138,7 @@ static struct {
 static size_t under_way;
 
 /*
- * The only function of the host that the engine calls, on the engine's own thread: it does as little as it can. A server with
+ * The only function of the host that the engine calls, on a thread of the engine's: it does as little as it can. A server with
  * an event loop writes a byte to a pipe here, so that the loop wakes up.
  */
 static void done(void *user, pam_pps_outcome *outcome) {
@@ -502,8 +502,9 @@ static void play(void) {
 }
 
 int main(int argc, char **argv) {
-    /* Header and library come from the same version, or things go wrong in ways that are hard to find. */
-    if (pam_pps_version_number() != PAM_PPS_VERSION_NUMBER) {
+    /* The library may be newer than the header, as long as its ABI is the same. */
+    uint32_t found = pam_pps_version_number();
+    if (found < PAM_PPS_VERSION_NUMBER || found >> 8 != PAM_PPS_VERSION_NUMBER >> 8) {
         fputs("libpam_pps.so is not of the version of pam_pps.h\n", stderr);
         return 2;
     }
@@ -520,7 +521,7 @@ int main(int argc, char **argv) {
     play();
 
     step("The end.");
-    /* Finishes what is queued, ends the engine's thread, closes the store. */
+    /* Finishes what is queued, ends the engine's threads, closes the store. */
     pam_pps_engine_free(engine);
     check("log_sink", pam_pps_log_sink(NULL, NULL), NULL);
     puts(failed ? "Not everything went as told." : "Everything went as told.");
