@@ -10,6 +10,7 @@ end
 
 local jid = require "util.jid";
 local rostermanager = require "core.rostermanager";
+local st = require "util.stanza";
 
 local options = module:require "options";
 local facts = module:require "facts";
@@ -53,7 +54,7 @@ local function take(event)
 	if state.reinjected[event.stanza] then
 		return nil;
 	end
-	submit("stanza", event.stanza, { origin = event.origin, stanza = event.stanza, owned = true, count = metrics.count });
+	engine.request(event.origin, event.stanza, metrics.count);
 	return true;
 end
 
@@ -147,7 +148,12 @@ local function on_message(event)
 	local form = stanza:get_child("x", xmlns_forms);
 	if eventing or (form and (form.attr.type == "submit" or form.attr.type == "cancel"))
 	or (not is_component and stanza:get_child("event", xmlns_pubsub_event)) then
-		return take(event);
+		if state.reinjected[stanza] then
+			return nil;
+		end
+		-- Whoever sends it may use the same table for the next recipient.
+		engine.request(event.origin, st.clone(stanza), metrics.count);
+		return true;
 	end
 end
 
@@ -162,7 +168,7 @@ end
 -- The roster changes while this stanza is handled: the engine hears of it in the next turn of the loop.
 local function roster_changes(username, contact)
 	module:add_timer(0, function ()
-		submit("roster-changed", username .. "@" .. host, nil, jid.bare(contact));
+		submit("roster-changed", username .. "@" .. host, jid.bare(contact));
 	end);
 end
 
@@ -260,7 +266,7 @@ local serving;
 
 local function start()
 	options.check_names(host);
-	local ok, err = engine.acquire(module:get_directory(), options.engine_options);
+	local ok, err = engine.acquire(module:get_directory(), options.engine_options, options.batch_size());
 	if not ok then
 		error("cannot open the engine: " .. err, 0);
 	end
@@ -278,7 +284,7 @@ local function start()
 		error("wrong option: " .. err, 0);
 	end
 	announce();
-	presence.start();
+	presence.start(options.batch_size());
 end
 
 local function stop()

@@ -44,8 +44,17 @@ struct job {
 	pam_pps_outcome *outcome;
 };
 
+/* An input that is handed over with the others of the same turn of the loop, so that they share a transaction. */
+struct pending {
+	pam_pps_input *input;
+	lua_Integer token;
+	int64_t now;
+};
+
 struct engine {
 	pam_pps_engine *engine; /* NULL: closed */
+	struct pending *pending;
+	size_t pending_count, pending_cap;
 	pthread_mutex_t lock;
 	struct job *first, **last; /* finished, oldest first */
 	bool locked;               /* the lock exists */
@@ -161,8 +170,13 @@ static void log_wakes(int fd) {
 	pthread_mutex_unlock(&messages.lock);
 }
 
-/* logs() --> { { level, text }, ... } */
+/* logs() --> { { level, text }, ... } | nil */
 static int lua_logs(lua_State *L) {
+	pthread_mutex_lock(&messages.lock);
+	bool none = !messages.first && !messages.dropped;
+	pthread_mutex_unlock(&messages.lock);
+	if(none)
+		return 0;
 	lua_newtable(L);
 	for(int i = 1;; i++) {
 		pthread_mutex_lock(&messages.lock);
@@ -253,38 +267,59 @@ static int input_gc(lua_State *L) {
 	return 0;
 }
 
-/* input(kind, [data: text or stanza], [extra], [privileged]) --> input */
-static int lua_input(lua_State *L) {
-	uint32_t kind = (uint32_t)luaL_checkoption(L, 1, NULL, input_kinds) + 1;
-	size_t len = 0, extra_len = 0;
-	const uint8_t *data, *extra = (const uint8_t *)luaL_optlstring(L, 3, NULL, &extra_len);
-	bool privileged = lua_toboolean(L, 4);
-	lua_settop(L, 3);
-	struct buffer *scratch = NULL;
-	if(lua_istable(L, 2)) {
+/* What an input is made of; valid as long as the arguments are on the stack. */
+struct material {
+	uint32_t kind;
+	const uint8_t *data, *extra;
+	size_t len, extra_len;
+	bool privileged;
+	struct buffer *scratch;
+};
+
+/* Reads kind, data (text or stanza), extra and privileged from four places of the stack. May raise. */
+static struct material check_material(lua_State *L, int kind, int data, int extra, int privileged) {
+	struct material m = {.kind = (uint32_t)luaL_checkoption(L, kind, NULL, input_kinds) + 1};
+	m.extra = (const uint8_t *)luaL_optlstring(L, extra, NULL, &m.extra_len);
+	m.privileged = lua_toboolean(L, privileged);
+	if(lua_istable(L, data)) {
 		lua_rawgetp(L, LUA_REGISTRYINDEX, &scratch_buffer);
-		scratch = lua_touserdata(L, -1);
-		buffer_reset(scratch);
-		stanza_write(L, 2, scratch);
-		data = (const uint8_t *)scratch->data;
-		len = scratch->len;
+		m.scratch = lua_touserdata(L, -1);
+		lua_pop(L, 1); /* the registry holds it */
+		buffer_reset(m.scratch);
+		stanza_write(L, data, m.scratch);
+		m.data = (const uint8_t *)m.scratch->data;
+		m.len = m.scratch->len;
 	} else {
-		data = (const uint8_t *)luaL_optlstring(L, 2, "", &len);
+		m.data = (const uint8_t *)luaL_optlstring(L, data, "", &m.len);
 	}
+	return m;
+}
+
+/* NULL if it is not acceptable. Raises nothing. */
+static pam_pps_input *make_input(const struct material *m) {
+	pam_pps_input *input = pam_pps_input_new(m->kind, m->data, m->len);
+	if(m->scratch)
+		buffer_reset(m->scratch);
+	if(input && m->extra)
+		pam_pps_input_set_extra(input, m->extra, m->extra_len);
+	if(input && m->privileged)
+		pam_pps_input_set_privileged(input, true);
+	return input;
+}
+
+static int not_acceptable(lua_State *L) {
+	lua_pushnil(L);
+	lua_pushliteral(L, "not acceptable as an input");
+	return 2;
+}
+
+/* input(kind, [data: text or stanza], [extra], [privileged]) --> input | nil, error */
+static int lua_input(lua_State *L) {
+	lua_settop(L, 4);
+	struct material material = check_material(L, 1, 2, 3, 4);
 	pam_pps_input **input = (pam_pps_input **)push_handle(L, INPUT_MT);
-	*input = pam_pps_input_new(kind, data, len);
-	if(scratch)
-		buffer_reset(scratch);
-	if(!*input) {
-		lua_pushnil(L);
-		lua_pushliteral(L, "not acceptable as an input");
-		return 2;
-	}
-	if(extra)
-		pam_pps_input_set_extra(*input, extra, extra_len);
-	if(privileged)
-		pam_pps_input_set_privileged(*input, true);
-	return 1;
+	*input = make_input(&material);
+	return *input ? 1 : not_acceptable(L);
 }
 
 /* input:fact(kind, jid, other, value) --> input */
@@ -345,6 +380,17 @@ static int outcome_len(lua_State *L) {
 	return 1;
 }
 
+/* outcome:needs() --> whether facts are wanted */
+static int outcome_needs(lua_State *L) {
+	const pam_pps_outcome *outcome = check_outcome(L);
+	size_t count = pam_pps_outcome_count(outcome);
+	bool needs = false;
+	for(size_t i = 0; i < count && !needs; i++)
+		needs = pam_pps_outcome_kind(outcome, i) == PAM_PPS_DECISION_NEED;
+	lua_pushboolean(L, needs);
+	return 1;
+}
+
 /* outcome:kind(i) --> "pass", "route", ... */
 static int outcome_kind(lua_State *L) {
 	const pam_pps_outcome *outcome = check_outcome(L);
@@ -384,17 +430,7 @@ static int outcome_recipients(lua_State *L) {
 	return 1;
 }
 
-/* A new array with the entries of the one at `from`. */
-static void push_array_copy(lua_State *L, int from, int hash) {
-	int n = (int)lua_rawlen(L, from);
-	lua_createtable(L, n, hash);
-	for(int k = 1; k <= n; k++) {
-		lua_rawgeti(L, from, k);
-		lua_rawseti(L, -2, k);
-	}
-}
-
-/* outcome:address(i, stanza, k) --> the stanza for recipient k (from 1): a top of its own on the common children */
+/* outcome:address(i, attributes, k): sets `to` and `id` to those of recipient k (from 1) */
 static int outcome_address(lua_State *L) {
 	const pam_pps_outcome *outcome = check_outcome(L);
 	size_t i = check_decision(L, outcome);
@@ -402,33 +438,21 @@ static int outcome_address(lua_State *L) {
 	lua_Integer k = luaL_checkinteger(L, 4);
 	luaL_argcheck(L, k >= 1 && (size_t)k <= pam_pps_outcome_recipient_count(outcome, i), 4, "no such recipient");
 	lua_settop(L, 3);
-
-	push_array_copy(L, 3, 3); /* 4: the new top */
-	lua_getfield(L, 3, "name");
-	lua_setfield(L, 4, "name");
-	lua_getfield(L, 3, "tags");
-	push_array_copy(L, 5, 0);
-	lua_setfield(L, 4, "tags");
-	lua_getfield(L, 3, "attr"); /* 6 */
-	lua_createtable(L, 0, 6);   /* 7 */
-	lua_pushnil(L);
-	while(lua_next(L, 6)) {
-		lua_pushvalue(L, -2);
-		lua_insert(L, -2);
-		lua_rawset(L, 7);
-	}
 	push_slice(L, pam_pps_outcome_recipient(outcome, i, (size_t)k - 1));
-	lua_setfield(L, 7, "to");
+	lua_setfield(L, 3, "to");
 	pam_pps_slice id = pam_pps_outcome_stanza_id(outcome, i);
-	push_slice(L, id);
-	lua_pushfstring(L, "-%d", (int)(k - 1));
-	lua_concat(L, 2);
-	lua_setfield(L, 7, "id");
-	lua_setfield(L, 4, "attr");
-	lua_getmetatable(L, 3);
-	lua_setmetatable(L, 4);
-	lua_settop(L, 4);
-	return 1;
+	char text[64];
+	if(id.len < sizeof text - 24) {
+		memcpy(text, id.data, id.len);
+		int more = snprintf(text + id.len, 24, "-%lld", (long long)k - 1);
+		lua_pushlstring(L, text, id.len + (size_t)more);
+	} else {
+		push_slice(L, id);
+		lua_pushfstring(L, "-%d", (int)(k - 1));
+		lua_concat(L, 2);
+	}
+	lua_setfield(L, 3, "id");
+	return 0;
 }
 
 /* outcome:need(i) --> kind, jid, other */
@@ -508,6 +532,11 @@ static struct job *take_finished(struct engine *e) {
 static void stop(struct engine *e) {
 	if(!e->engine)
 		return;
+	for(size_t i = 0; i < e->pending_count; i++)
+		pam_pps_input_free(e->pending[i].input);
+	free(e->pending);
+	e->pending = NULL;
+	e->pending_count = e->pending_cap = 0;
 	pam_pps_engine_free(e->engine);
 	e->engine = NULL;
 	pam_pps_log_sink(NULL, NULL);
@@ -529,14 +558,21 @@ static int engine_gc(lua_State *L) {
 	return 0;
 }
 
-/* Pushes token and outcome of the oldest finished submission. */
-static bool push_finished(lua_State *L, struct engine *e) {
-	pam_pps_outcome **outcome = (pam_pps_outcome **)push_handle(L, OUTCOME_MT);
+/* Pushes token and outcome of the oldest finished submission; the outcome in a new handle, or in the one at `reuse`. */
+static bool push_finished(lua_State *L, struct engine *e, int reuse) {
+	pam_pps_outcome **outcome;
+	if(reuse) {
+		outcome = luaL_checkudata(L, reuse, OUTCOME_MT);
+		lua_pushvalue(L, reuse);
+	} else {
+		outcome = (pam_pps_outcome **)push_handle(L, OUTCOME_MT);
+	}
 	struct job *job = take_finished(e);
 	if(!job) {
 		lua_pop(L, 1);
 		return false;
 	}
+	pam_pps_outcome_free(*outcome);
 	*outcome = job->outcome;
 	lua_Integer token = job->token;
 	free(job);
@@ -550,7 +586,7 @@ static int engine_close(lua_State *L) {
 	struct engine *e = check_engine(L);
 	stop(e);
 	lua_newtable(L);
-	for(int i = 1; push_finished(L, e); i += 2) {
+	for(int i = 1; push_finished(L, e, 0); i += 2) {
 		lua_rawseti(L, -3, i + 1);
 		lua_rawseti(L, -2, i);
 	}
@@ -663,28 +699,82 @@ static int engine_handle(lua_State *L) {
 	return 1;
 }
 
+/* Gives the input away, whatever comes of it. */
+static pam_pps_result submit(struct engine *e, pam_pps_input *input, lua_Integer token, int64_t now) {
+	struct job *job = malloc(sizeof *job);
+	if(!job) {
+		pam_pps_input_free(input);
+		return PAM_PPS_RESULT_BUSY;
+	}
+	*job = (struct job){.engine = e, .token = token};
+	pam_pps_result result = pam_pps_engine_submit(e->engine, now, input, completed, job);
+	if(result != PAM_PPS_RESULT_OK)
+		free(job);
+	return result;
+}
+
 /* engine:submit(input, token) --> true | nil, error; the input is gone afterwards */
 static int engine_submit(lua_State *L) {
 	struct engine *e = check_engine(L);
 	pam_pps_input *input = check_input(L, 2);
 	lua_Integer token = luaL_checkinteger(L, 3);
-	struct job *job = malloc(sizeof *job);
-	if(!job)
-		return luaL_error(L, "not enough memory");
-	*job = (struct job){.engine = e, .token = token};
 	*(pam_pps_input **)lua_touserdata(L, 2) = NULL;
-	pam_pps_result result = pam_pps_engine_submit(e->engine, now_us(), input, completed, job);
-	if(result != PAM_PPS_RESULT_OK) {
-		free(job);
+	pam_pps_result result = submit(e, input, token, now_us());
+	if(result != PAM_PPS_RESULT_OK)
 		return fail(L, result, NULL);
-	}
 	lua_pushboolean(L, true);
 	return 1;
 }
 
-/* engine:poll() --> token, outcome of the oldest finished submission | nil */
+/* engine:put(token, kind, [data], [extra], [privileged]) --> true | nil, error: flush() will submit input(kind, ...).
+ * The descriptor becomes readable. */
+static int engine_put(lua_State *L) {
+	struct engine *e = check_engine(L);
+	lua_Integer token = luaL_checkinteger(L, 2);
+	lua_settop(L, 6);
+	struct material material = check_material(L, 3, 4, 5, 6);
+	if(e->pending_count == e->pending_cap) {
+		size_t cap = e->pending_cap ? e->pending_cap * 2 : 64;
+		struct pending *pending = realloc(e->pending, cap * sizeof *pending);
+		if(!pending)
+			return luaL_error(L, "not enough memory");
+		e->pending = pending;
+		e->pending_cap = cap;
+	}
+	pam_pps_input *input = make_input(&material);
+	if(!input)
+		return not_acceptable(L);
+	if(e->pending_count == 0)
+		wake(e->fd);
+	e->pending[e->pending_count++] = (struct pending){.input = input, .token = token, .now = now_us()};
+	lua_pushboolean(L, true);
+	return 1;
+}
+
+/* engine:flush() --> nil | { token, error, token, error, ... }: submits what was put; those that are not taken */
+static int engine_flush(lua_State *L) {
+	struct engine *e = check_engine(L);
+	size_t count = e->pending_count;
+	int failed = 0;
+	lua_settop(L, 1);
+	e->pending_count = 0;
+	for(size_t i = 0; i < count; i++) {
+		pam_pps_result result = submit(e, e->pending[i].input, e->pending[i].token, e->pending[i].now);
+		if(result == PAM_PPS_RESULT_OK)
+			continue;
+		if(!failed)
+			lua_newtable(L);
+		lua_pushinteger(L, e->pending[i].token);
+		lua_rawseti(L, 2, ++failed);
+		lua_pushstring(L, result_text(result));
+		lua_rawseti(L, 2, ++failed);
+	}
+	return failed ? 1 : 0;
+}
+
+/* engine:poll([outcome]) --> token, outcome of the oldest finished submission | nil; a given outcome is used for it */
 static int engine_poll(lua_State *L) {
-	return push_finished(L, check_engine(L)) ? 2 : 0;
+	return push_finished(L, check_engine(L), lua_isnoneornil(L, 2) ? 0 : 2) ? 2 : 0;
 }
 
 /* engine:nudge(): makes the descriptor readable, to be called again after other work of the loop */
@@ -745,11 +835,11 @@ int luaopen_pam_pps_lua(lua_State *L) {
 	static const luaL_Reg input_methods[] = {{"fact", input_fact}, {"free", input_gc}, {"roster", input_roster}, {NULL, NULL}};
 	static const luaL_Reg outcome_methods[] = {{"address", outcome_address}, {"count", outcome_len},
 		{"event", outcome_event}, {"free", outcome_gc}, {"input", outcome_input}, {"kind", outcome_kind},
-		{"need", outcome_need}, {"recipients", outcome_recipients}, {"stanza", outcome_stanza}, {"text", outcome_text},
-		{"time", outcome_time}, {NULL, NULL}};
+		{"need", outcome_need}, {"needs", outcome_needs}, {"recipients", outcome_recipients}, {"stanza", outcome_stanza},
+		{"text", outcome_text}, {"time", outcome_time}, {NULL, NULL}};
 	static const luaL_Reg engine_methods[] = {{"close", engine_close}, {"fd", engine_fd}, {"features", engine_features},
-		{"handle", engine_handle}, {"nudge", engine_nudge}, {"poll", engine_poll}, {"rearm", engine_rearm}, {"serve", engine_serve},
-		{"statistics", engine_statistics}, {"submit", engine_submit}, {"unserve", engine_unserve}, {NULL, NULL}};
+		{"flush", engine_flush}, {"handle", engine_handle}, {"nudge", engine_nudge}, {"poll", engine_poll},
+		{"put", engine_put}, {"rearm", engine_rearm}, {"serve", engine_serve}, {"statistics", engine_statistics}, {"submit", engine_submit}, {"unserve", engine_unserve}, {NULL, NULL}};
 	static const luaL_Reg functions[] = {{"input", lua_input}, {"logs", lua_logs}, {"open", lua_open},
 		{"parse", lua_parse}, {"serialize", lua_serialize}, {"setup", lua_setup}, {NULL, NULL}};
 

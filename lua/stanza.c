@@ -565,14 +565,43 @@ static const char *read_element(struct reader *r, bool foreign, int depth) {
 	return NULL;
 }
 
+/* Buffers and a table of names for the reader, kept for the next time: nothing in here calls Lua code, so that nobody
+ * else can want them meanwhile. Pushes the table of names. */
+static void borrow_tools(struct reader *r) {
+	static const char tools; /* its address: key of a table in the registry */
+	lua_State *L = r->L;
+	if(lua_rawgetp(L, LUA_REGISTRYINDEX, &tools), lua_isnil(L, -1)) {
+		lua_pop(L, 1);
+		lua_createtable(L, 4, 0);
+		for(int i = 1; i <= 3; i++) {
+			buffer_push(L);
+			lua_rawseti(L, -2, i);
+		}
+		lua_pushvalue(L, -1);
+		lua_rawsetp(L, LUA_REGISTRYINDEX, &tools);
+	}
+	struct buffer **buffers[] = {&r->text, &r->attributes, &r->bindings};
+	for(int i = 0; i < 3; i++) {
+		lua_rawgeti(L, -1, i + 1);
+		*buffers[i] = lua_touserdata(L, -1);
+		buffer_reset(*buffers[i]);
+		lua_pop(L, 1);
+	}
+	lua_rawgeti(L, -1, 4);
+	if(lua_isnil(L, -1) || lua_rawlen(L, -1) > 64) {
+		lua_pop(L, 1);
+		lua_newtable(L);
+		lua_pushvalue(L, -1);
+		lua_rawseti(L, -3, 4);
+	}
+	lua_remove(L, -2);
+}
+
 const char *stanza_read(lua_State *L, const char *xml, size_t len, int metatable) {
 	luaL_checkstack(L, 16, "stanza");
 	int top = lua_gettop(L);
 	struct reader r = {.L = L, .at = xml, .end = xml + len, .metatable = lua_absindex(L, metatable)};
-	r.text = buffer_push(L);
-	r.attributes = buffer_push(L);
-	r.bindings = buffer_push(L);
-	lua_newtable(L);
+	borrow_tools(&r);
 	r.names = lua_gettop(L);
 	skip_space(&r);
 	const char *err = r.at < r.end && *r.at == '<' ? read_element(&r, false, 0) : "no element";

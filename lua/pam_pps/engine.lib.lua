@@ -15,16 +15,18 @@ local log = logger.init("pam_pps");
 local hosts = prosody.hosts;
 local traceback = debug.traceback;
 
--- How many stanzas are sent before the loop is handed back.
-local batch_size = 200;
 -- How often facts may be asked for on behalf of one input.
 local max_rounds = 20;
+-- Contexts that are kept for the next submissions.
+local max_spare = 1000;
 
 local state = module:shared("/*/pam_pps/engine");
 state.domains = state.domains or {}; -- domain -> { facts, event, ... } of the module that serves it
 state.contexts = state.contexts or {}; -- token of a submission -> what is to be done with the outcome
+state.spare = state.spare or {}; -- contexts that are not in use; each keeps its token
 state.token = state.token or 0;
-state.budget = state.budget or batch_size;
+state.batch_size = state.batch_size or 100; -- how many stanzas are sent before the loop is handed back
+state.budget = state.budget or 0; -- how many of them are left in this turn
 state.queue = state.queue or { first = 1, last = 0 }; -- sends that wait for their turn, oldest first
 state.reinjected = state.reinjected or setmetatable({}, { __mode = "k" }); -- stanzas the engine has passed on
 
@@ -36,16 +38,46 @@ local function protected(what, f, ...)
 	return ok and err;
 end
 
+-- Contexts: { token, origin, stanza, owned, count, done, rounds }. Prosody's collector works the harder the more is thrown
+-- away, so they are used again.
+
+local function new_context() --> context
+	local spare = state.spare;
+	local context = spare[#spare];
+	if context then
+		spare[#spare] = nil;
+	else
+		state.token = state.token + 1;
+		context = { token = state.token, origin = false, stanza = false, owned = false, count = false, done = false, rounds = 0 };
+	end
+	state.contexts[context.token] = context;
+	return context;
+end
+
+local function end_context(context)
+	state.contexts[context.token] = nil;
+	context.origin, context.stanza, context.owned, context.count, context.done = false, false, false, false, false;
+	context.rounds = 0;
+	if #state.spare < max_spare then
+		table.insert(state.spare, context);
+	end
+end
+
 -- Sending
 
-local function post(stanza)
-	local origin = hosts[jid_host(stanza.attr.from)];
-	if not origin then
-		log("debug", "Not sent, the host of %s is gone", stanza.attr.from);
+-- `origin`: whose request the stanza answers.
+local function send(stanza, origin)
+	state.budget = state.budget - 1;
+	if origin then
+		protected("Answering failed", origin.send, stanza);
 		return;
 	end
-	state.budget = state.budget - 1;
-	protected("Sending failed", prosody.core_post_stanza, origin, stanza);
+	local host = hosts[jid_host(stanza.attr.from)];
+	if host then
+		protected("Sending failed", prosody.core_post_stanza, host, stanza);
+	else
+		log("debug", "Not sent, the host of %s is gone", stanza.attr.from);
+	end
 end
 
 local function enqueue(job)
@@ -54,15 +86,43 @@ local function enqueue(job)
 	queue[queue.last] = job;
 end
 
+-- Sends an event to the next recipients. One stanza is addressed to all of them, as Prosody's own modules do it; where a
+-- handler has changed it, a new one is made.
+local function send_events(job, all)
+	local outcome, index, stanza = job.outcome, job.index, job.stanza;
+	local post_stanza, address = prosody.core_post_stanza, outcome.address;
+	local origin = hosts[jid_host(job.from)];
+	if not origin then
+		log("debug", "Not sent, the host of %s is gone", job.from);
+		job.sent = job.count;
+		return;
+	end
+	while job.sent < job.count and (all or state.budget > 0) do
+		job.sent = job.sent + 1;
+		state.budget = state.budget - 1;
+		if #stanza ~= job.children or #stanza.tags ~= job.tags then
+			stanza = outcome:stanza(index);
+			job.stanza = stanza;
+		end
+		local attr = stanza.attr;
+		attr.from, attr.type = job.from, job.type;
+		address(outcome, index, attr, job.sent);
+		post_stanza(origin, stanza);
+	end
+end
+
 -- Sends what waits, in order, until the budget of this turn is used up. --> true when nothing waits any more
 local function run_queue(all)
 	local queue = state.queue;
 	while queue.first <= queue.last do
 		local job = queue[queue.first];
 		while job.sent < job.count and (all or state.budget > 0) do
-			job.sent = job.sent + 1;
-			local stanza = job.outcome and job.outcome:address(job.index, job.stanza, job.sent) or job.stanza;
-			post(stanza);
+			if job.outcome then
+				protected("Sending failed", send_events, job, all); -- goes on behind the recipient where it failed
+			else
+				job.sent = job.count;
+				send(job.stanza, job.origin);
+			end
 		end
 		if job.sent < job.count then
 			return false;
@@ -75,18 +135,18 @@ end
 
 -- Events must not overtake a fan-out that is still going on; replies may.
 -- `behind`: something of the same outcome waits, and what an outcome says is said in its order. --> whether it waits
-local function route(stanza, behind)
+local function route(stanza, behind, origin)
 	if behind or (stanza.name == "message" and state.queue.first <= state.queue.last) then
-		enqueue({ stanza = stanza, sent = 0, count = 1 });
+		enqueue({ stanza = stanza, sent = 0, count = 1, origin = origin });
 		return true;
 	end
-	post(stanza);
+	send(stanza, origin);
 	return false;
 end
 
 -- Deadlines
 
-local submit; -- (kind, data, context, extra, privileged) --> true | nil, err
+local submit; -- (kind, data, extra, privileged, done) --> true | nil, err
 
 local function tick()
 	state.timer, state.wake = nil, nil;
@@ -133,7 +193,10 @@ local function answer_needs(outcome, input)
 end
 
 local function refuse(context)
-	local stanza = context and context.stanza;
+	local stanza = context.stanza;
+	if context.done then
+		context.done(nil);
+	end
 	if stanza and context.owned and stanza.name == "iq" and (stanza.attr.type == "get" or stanza.attr.type == "set") then
 		context.origin.send(st.error_reply(stanza, "wait", "internal-server-error"));
 	end
@@ -145,18 +208,25 @@ local function reinject(context)
 	protected("Passing on failed", prosody.core_post_stanza, context.origin, context.stanza);
 end
 
+-- The payload of the event that is being told.
+local told, told_index;
+local function payload() --> stanza | nil
+	return told:text(told_index) ~= "" and told:stanza(told_index) or nil;
+end
+
 local function fire_event(outcome, i)
 	local name, service, node, item, actor = outcome:event(i);
-	local domain = state.domains[jid_host(service)];
+	local domain = state.domains[service] or state.domains[jid_host(service)];
 	if domain and domain.event then
-		domain.event(name, service, node, item ~= "" and item or nil, actor ~= "" and actor or true, function ()
-			return outcome:text(i) ~= "" and outcome:stanza(i) or nil;
-		end);
+		local before, before_index = told, told_index; -- a handler may make requests of its own
+		told, told_index = outcome, i;
+		domain.event(name, service, node, item ~= "" and item or nil, actor ~= "" and actor or true, payload);
+		told, told_index = before, before_index;
 	end
 end
 
--- Carries out the decisions of an outcome without NEEDs. `catch` may keep a routed stanza for itself. --> reply text | nil
-local function carry_out(outcome, context, catch)
+-- Carries out the decisions of an outcome without NEEDs. `catch` may keep a routed stanza for itself.
+local function carry_out(outcome, context, catch) --> reply text | nil, whether the outcome is still needed
 	local request = context and context.stanza;
 	local reply, result, keep;
 	local waits = false;
@@ -167,16 +237,21 @@ local function carry_out(outcome, context, catch)
 			if not stanza then
 				log("error", "The engine gave a stanza that cannot be read: %s", err);
 			elseif not (catch and catch(stanza)) then
+				local origin;
 				if request and stanza.name == "iq" and stanza.attr.id == request.attr.id then
 					result = stanza.attr.type;
+					origin = context.owned and stanza.attr.to == request.attr.from and context.origin or nil;
 				end
-				waits = route(stanza, waits);
+				waits = route(stanza, waits, origin);
 			end
 		elseif kind == "multicast" then
 			local stanza, err = outcome:stanza(i);
 			if stanza then
 				keep, waits = true, true;
-				enqueue({ outcome = outcome, index = i, stanza = stanza, sent = 0, count = outcome:recipients(i) });
+				enqueue({
+					outcome = outcome, index = i, sent = 0, count = outcome:recipients(i);
+					stanza = stanza, children = #stanza, tags = #stanza.tags, from = stanza.attr.from, type = stanza.attr.type;
+				});
 			else
 				log("error", "The engine gave a notification that cannot be read: %s", err);
 			end
@@ -197,53 +272,56 @@ local function carry_out(outcome, context, catch)
 	if not keep then
 		outcome:free();
 	end
-	return reply;
+	return reply, keep;
 end
 
-local function has_needs(outcome)
-	for i = 1, outcome:count() do
-		if outcome:kind(i) == "need" then
-			return true;
-		end
-	end
-	return false;
+local function refused(context, err)
+	log("error", "Not accepted by the engine: %s", err);
+	refuse(context);
+	end_context(context);
 end
 
-local function finished(token, outcome)
+local function finished(token, outcome) --> whether the outcome is still needed
 	local context = state.contexts[token];
 	state.contexts[token] = nil;
-	if not has_needs(outcome) then
+	if not outcome:needs() then
+		local reply, keep = carry_out(outcome, context);
 		if context and context.done then
-			context.done(carry_out(outcome));
-		else
-			carry_out(outcome, context);
+			context.done(reply);
 		end
-		return;
+		if context then
+			end_context(context);
+		end
+		return keep;
 	end
 	-- Other inputs of the service wait for this one: it must go back, or go.
-	local input = outcome:input();
-	context = context or {};
-	context.rounds = (context.rounds or 0) + 1;
-	if not input or not state.engine or context.rounds > max_rounds then
+	local input, err = outcome:input(), "too many facts wanted";
+	if input and context and state.engine and context.rounds < max_rounds then
+		protected("No answer for the engine", answer_needs, outcome, input);
+		context.rounds = context.rounds + 1;
+		state.contexts[token] = context;
+		input, err = state.engine:submit(input, token);
 		if input then
-			input:free();
+			return false;
 		end
-		refuse(context);
-		return;
+	elseif input then
+		input:free();
 	end
-	protected("No answer for the engine", answer_needs, outcome, input);
-	outcome:free();
-	state.contexts[token] = context;
-	local ok, err = state.engine:submit(input, token);
-	if not ok then
-		log("error", "The engine takes no more input: %s", err);
-		state.contexts[token] = nil;
-		refuse(context);
+	if context then
+		refused(context, err);
+	end
+end
+
+-- What was put during a turn of the loop goes to the worker together, which commits it together.
+local function flush()
+	local failed = state.engine:flush();
+	for i = 1, failed and #failed or 0, 2 do
+		refused(state.contexts[failed[i]], failed[i + 1]);
 	end
 end
 
 local function run_logs()
-	for _, message in ipairs(state.binding.logs()) do
+	for _, message in ipairs(state.binding.logs() or {}) do
 		log(message[1], "%s", message[2]);
 	end
 end
@@ -254,7 +332,8 @@ function state.run()
 		return;
 	end
 	state.engine:rearm();
-	state.budget = batch_size;
+	flush();
+	state.budget = state.batch_size;
 	run_logs();
 	while state.engine do
 		if state.budget <= 0 then
@@ -262,36 +341,47 @@ function state.run()
 			return;
 		end
 		if run_queue() then
-			local token, outcome = state.engine:poll();
+			-- The handle of the last outcome, if nothing holds it.
+			local token, outcome = state.engine:poll(state.handle);
 			if not token then
 				return;
 			end
-			protected("An outcome failed", finished, token, outcome);
+			state.handle = nil;
+			if not protected("An outcome failed", finished, token, outcome) then
+				state.handle = outcome;
+			end
 		end
 	end
 end
 
--- Hands an input to the engine's worker. `data` is text or a stanza; context = { origin, stanza, owned, count }: what an
--- outcome that passes, or a failure, is about; owned: the caller gave the stanza up; count(stanza, outcome) for statistics.
--- Instead of these, context.done(reply) is called at the end.
-function submit(kind, data, context, extra, privileged) --> true | nil, err
+local function put(context, kind, data, extra, privileged) --> true | nil, err
+	local ok, err = state.engine:put(context.token, kind, data, extra, privileged);
+	if not ok then
+		refused(context, err);
+	end
+	return ok, err;
+end
+
+-- Hands an input to the engine's worker. `data` is text or a stanza. done(reply), if given, is called at the end.
+function submit(kind, data, extra, privileged, done) --> true | nil, err
 	if not state.engine then
-		refuse(context);
 		return nil, "closed";
 	end
-	local input, err = state.binding.input(kind, data, extra, privileged);
-	if input then
-		state.token = state.token + 1;
-		state.contexts[state.token] = context;
-		input, err = state.engine:submit(input, state.token);
-		if input then
-			return true;
-		end
-		state.contexts[state.token] = nil;
+	local context = new_context();
+	context.done = done or false;
+	return put(context, kind, data, extra, privileged);
+end
+
+-- Gives a stanza up to the engine, which answers it, or passes it on. count(stanza, outcome) is for statistics.
+local function request(origin, stanza, count) --> true | nil, err
+	local context = new_context();
+	context.origin, context.stanza, context.owned, context.count = origin, stanza, true, count;
+	if not state.engine then
+		refuse(context);
+		end_context(context);
+		return nil, "closed";
 	end
-	log("error", "Not accepted by the engine: %s", err);
-	refuse(context);
-	return nil, err;
+	return put(context, "stanza", stanza);
 end
 
 -- Hands an input to the engine and waits for it. `catch(stanza)` returns true for the stanza it was waiting for.
@@ -303,6 +393,7 @@ local function handle(kind, data, extra, privileged, catch) --> true, reply text
 	if not input then
 		return nil, err;
 	end
+	flush(); -- it came before
 	for _ = 1, max_rounds do
 		local outcome;
 		outcome, err = state.engine:handle(input);
@@ -310,7 +401,7 @@ local function handle(kind, data, extra, privileged, catch) --> true, reply text
 			log("error", "The engine failed: %s", err);
 			return nil, err;
 		end
-		if not has_needs(outcome) then
+		if not outcome:needs() then
 			local reply = carry_out(outcome, nil, catch);
 			state.engine:nudge(); -- notifications go out with the next turn
 			return true, reply;
@@ -355,7 +446,7 @@ local function load_binding(directory) --> binding | nil, err
 end
 
 -- Opens the engine when it is not open yet, and counts one more user of it.
-local function acquire(directory, options) --> true | nil, err
+local function acquire(directory, options, batch_size) --> true | nil, err
 	if not state.engine then
 		local binding, engine, err;
 		binding, err = load_binding(directory);
@@ -375,6 +466,7 @@ local function acquire(directory, options) --> true | nil, err
 		submit("tick");
 	end
 	state.users = state.users + 1;
+	state.batch_size = batch_size;
 	return true;
 end
 
@@ -383,6 +475,7 @@ local function close()
 	if not engine then
 		return;
 	end
+	flush();
 	state.watch:close();
 	if state.timer then
 		timer.stop(state.timer);
@@ -394,10 +487,10 @@ local function close()
 	end
 	run_queue(true);
 	run_logs();
-	for token, context in pairs(state.contexts) do
-		state.contexts[token] = nil;
+	for _, context in pairs(state.contexts) do
 		refuse(context);
 	end
+	state.contexts, state.spare, state.token = {}, {}, 0;
 	log("info", "Engine closed");
 end
 
@@ -414,6 +507,7 @@ return {
 	close = close;
 	handle = handle;
 	release = release;
+	request = request;
 	state = state;
 	submit = submit;
 };

@@ -67,6 +67,15 @@ local function engine_options() --> table
 	return options;
 end
 
+-- Stanzas that are sent, or shown to the engine, before the loop is handed back.
+local function batch_size() --> number
+	local value = config.get("*", prefix .. "batch_size") or 100;
+	if type(value) ~= "number" or value < 1 or value ~= math.floor(value) then
+		error(("option '%sbatch_size' is a whole number from 1"):format(prefix), 0);
+	end
+	return value;
+end
+
 local function service_options(kind) --> table
 	local options = { events = true, import = module:get_option_boolean("pam_pps_import", true) };
 	for name, type in pairs(inherited[kind]) do
@@ -91,6 +100,7 @@ local function service_options(kind) --> table
 end
 
 return {
+	batch_size = batch_size;
 	check_names = check_names;
 	engine_options = engine_options;
 	service_options = service_options;

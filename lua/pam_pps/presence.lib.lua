@@ -10,9 +10,6 @@ local submit = engine.submit;
 local host = module.host;
 local hosts = prosody.hosts;
 
--- Presences and probes before the loop is handed back.
-local batch_size = module:get_option_number("pam_pps_batch_size", 200);
-
 -- A contact elsewhere answers the probe of a client that logs in to that client alone; the account has to know as well.
 local function on_answer(event)
 	local stanza, session = event.stanza, prosody.full_sessions[event.stanza.attr.to];
@@ -96,7 +93,7 @@ local function catch_up()
 	end
 end
 
-local function start()
+local function start(batch_size) -- presences and probes before the loop is handed back
 	local step = coroutine.wrap(function ()
 		catch_up();
 		return true;

@@ -412,6 +412,13 @@ end
 
 -- Tells the handlers of a service what the engine did. `payload` is a function.
 local function fire(service, name, node, item_id, actor, payload)
+	local on, about_node = service.events, nil;
+	if name == "item-published" then
+		about_node = "item-published/" .. node;
+	end
+	if not on.get_handlers(name) and not (about_node and on.get_handlers(about_node)) then
+		return; -- nobody listens
+	end
 	local event = { service = service, node = node, actor = actor, id = item_id };
 	if name == "item-published" then
 		local item = payload();
@@ -419,12 +426,12 @@ local function fire(service, name, node, item_id, actor, payload)
 			item = st.stanza("item", { xmlns = xmlns_pubsub, id = item_id }):add_child(item);
 		end
 		event.item = item;
-		service.events.fire_event("item-published/" .. node, event);
+		on.fire_event(about_node, event);
 	elseif name == "subscription-added" or name == "subscription-removed" then
 		event.jid = actor;
 		event.normalized_jid = actor ~= true and jid.bare(actor) or nil;
 	end
-	service.events.fire_event(name, event);
+	on.fire_event(name, event);
 end
 
 return {

@@ -53,7 +53,8 @@ def module(server, action, host):
 @check
 def wrong_options_are_refused(arguments):
     for option, name in (("pam_pps_comit = 'os'", "pam_pps_comit"), ("pam_pps_commit = 'maybe'", "commit"),
-                         ("pam_pps_max_nodes = 'many'", "max_nodes"), ("pam_pps_database = { 1 }", "pam_pps_database")):
+                         ("pam_pps_max_nodes = 'many'", "max_nodes"), ("pam_pps_database = { 1 }", "pam_pps_database"),
+                         ("pam_pps_batch_size = 0", "pam_pps_batch_size")):
         with Server("--set", option, *arguments) as server:
             wait_for(lambda: any(name in line for line in server.log().splitlines() if "\terror\t" in line and "pam_pps" in line),
                      f"{option} was accepted")
@@ -284,6 +285,40 @@ def contacts_are_known_after_a_reload(arguments):
         assert heard("after a new start"), "the contact was forgotten"
         assert far.probes == ["romeo@localhost/phone", "romeo@localhost", "romeo@localhost"], far.probes
         assert "\terror\t" not in server.log(), [line for line in server.log().splitlines() if "\terror\t" in line]
+
+
+@check
+def what_a_handler_does_to_one_copy_stays_there(arguments):
+    with tempfile.TemporaryDirectory() as folder:
+        pathlib.Path(folder, "mod_meddle.lua").write_text("""
+            module:hook("message/bare", function (event)
+                if not event.stanza:get_child("meddled", "urn:meddle") then
+                    event.stanza:tag("meddled", { xmlns = "urn:meddle" }):up();
+                    event.stanza.attr.type = "normal";
+                end
+            end, 1000);""")
+        with Server("--plugins", folder, "--module", "meddle", "--admin", "juliet@localhost", "--set", "pam_pps_batch_size = 1",
+                    "--external", "far.example=s", *arguments) as server:
+            far = component(server, "far.example", "s")
+            clients = [Client(server, f"{name}@localhost") for name in ("juliet", "romeo", "mercutio", "benvolio")]
+            good(clients[0].iq("set", f"<pubsub xmlns='{PUBSUB}'><create node='n'/></pubsub>", to="pubsub.localhost"))
+            for client in clients:
+                client.send("<presence/>")
+                good(client.iq("set", f"<pubsub xmlns='{PUBSUB}'><subscribe node='n' jid='{client.bare}'/></pubsub>",
+                               to="pubsub.localhost"))
+            far.sendall(f"<iq type='set' id='s' from='u@far.example' to='pubsub.localhost'><pubsub xmlns='{PUBSUB}'>"
+                        "<subscribe node='n' jid='u@far.example'/></pubsub></iq>".encode())
+            wait_for(lambda: b"subscribed" in receive(far), "no answer")
+            good(clients[0].iq("set", publish("n", "x", ENTRY % "x"), to="pubsub.localhost"))
+            ids = set()
+            for client in clients:
+                message = client.message(event_about("n"))
+                assert message is not None and message.get("to") == client.bare, f"no event for {client.bare}"
+                assert len(list(message.iter("{urn:meddle}meddled"))) == 1, ET.tostring(message)
+                ids.add(message.get("id"))
+            assert len(ids) == len(clients), ids
+            data = receive(far).decode()
+            assert "headline" in data and "meddled" not in data, data
 
 
 @check
