@@ -13,6 +13,7 @@ local rostermanager = require "core.rostermanager";
 local st = require "util.stanza";
 
 local options = module:require "options";
+local announce = module:require "announce";
 local facts = module:require "facts";
 local engine = module:require "engine";
 local import = module:require "import";
@@ -220,44 +221,6 @@ else
 	end);
 end
 
--- What is announced
-
-local function announced(where) --> { identity, ... }, { feature, ... }
-	local identities, features = {}, {};
-	local text = assert(state.engine:features(host, where));
-	for line in text:gmatch("[^\n]+") do
-		local category, type, name = line:match("^identity\t([^\t]*)\t([^\t]*)\t?(.*)$");
-		if category then
-			table.insert(identities, { category = category, type = type, name = name ~= "" and name or nil });
-		else
-			table.insert(features, line);
-		end
-	end
-	return identities, features;
-end
-
-local function announce()
-	module:depends "disco";
-	local identities, features = announced(is_component and "component" or "domain");
-	for _, identity in ipairs(identities) do
-		module:add_identity(identity.category, identity.type, identity.name);
-	end
-	for _, feature in ipairs(features) do
-		module:add_feature(feature);
-	end
-	if not is_component then
-		local own_identities, own_features = announced("account");
-		module:hook("account-disco-info", function (event)
-			for _, identity in ipairs(own_identities) do
-				event.reply:tag("identity", identity):up();
-			end
-			for _, feature in ipairs(own_features) do
-				event.reply:tag("feature", { var = feature }):up();
-			end
-		end);
-	end
-end
-
 -- Start and end
 
 facts.import = import.import;
@@ -283,7 +246,7 @@ local function start()
 	if not ok then
 		error("wrong option: " .. err, 0);
 	end
-	announce();
+	announce.start(kind);
 	presence.start(options.batch_size());
 end
 

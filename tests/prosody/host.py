@@ -119,6 +119,7 @@ def reload_leaves_nothing_behind(arguments):
         romeo.send("<presence/>")
         juliet = Client(server, "juliet@localhost")
         good(romeo.iq("set", publish("n", "1", ENTRY % 1)))
+        good(juliet.iq("get", items("n"), to="romeo@localhost"))  # the threads that read are started when needed
         threads, files = threads_and_files(server)
         for _ in range(3):
             for host in ("localhost", "pubsub.localhost"):
