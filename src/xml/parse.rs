@@ -69,6 +69,8 @@ struct Open {
     last: u32,
     children: usize,
     declarations: usize,
+    /// What names without a prefix belong to.
+    default: u32,
 }
 
 struct Parser<'a, 'l> {
@@ -121,7 +123,7 @@ impl<'a> Parser<'a, '_> {
             let blank = matches!(kind, Kind::Text) && raw.bytes().all(is_space);
             return if blank { Ok(()) } else { Err(error("text beside the element", start)) };
         }
-        if matches!(kind, Kind::Text) && raw.contains("]]>") {
+        if matches!(kind, Kind::Text) && ends_cdata(raw) {
             return Err(error("\"]]>\" in text", start));
         }
         // References split text; neighbours in the source are one piece.
@@ -132,7 +134,7 @@ impl<'a> Parser<'a, '_> {
         {
             node.end = end as u32;
             let joined = &self.document.source[node.start as usize..end];
-            return if joined.contains("]]>") { Err(error("\"]]>\" in text", start)) } else { Ok(()) };
+            return if ends_cdata(joined) { Err(error("\"]]>\" in text", start)) } else { Ok(()) };
         }
         self.append(Node { kind, next: NONE, start: start as u32, end: end as u32 })?;
         Ok(())
@@ -186,7 +188,17 @@ impl<'a> Parser<'a, '_> {
         if in_scope + own_declarations > MAX_IN_SCOPE {
             return Err(error("too many namespace declarations", start));
         }
-        let namespace = self.resolve(prefix, declarations.0, start)?;
+        let own = &self.document.declarations[first_declaration..];
+        for (index, declaration) in own.iter().enumerate() {
+            if own[..index].iter().any(|earlier| earlier.prefix == declaration.prefix) {
+                return Err(error("an attribute occurs twice", start));
+            }
+        }
+        let default = match own.iter().find(|declaration| declaration.prefix.is_empty()) {
+            Some(declaration) => declaration.namespace,
+            None => self.open.last().map_or(DEFAULT, |open| open.default),
+        };
+        let namespace = if prefix.is_empty() { default } else { self.resolve(prefix, declarations.0, start)? };
         for index in first_attribute..self.document.attributes.len() {
             let prefix = self.document.attributes[index].prefix;
             if !prefix.is_empty() {
@@ -201,7 +213,7 @@ impl<'a> Parser<'a, '_> {
         let tag =
             Tag { prefix, name, namespace, parent, first: NONE, attributes, declarations, name_end: name_end as u32 };
         let index = self.append(Node { kind: Kind::Element(tag), next: NONE, start: start as u32, end: end as u32 })?;
-        self.open.push(Open { index, last: NONE, children: 0, declarations: own_declarations });
+        self.open.push(Open { index, last: NONE, children: 0, declarations: own_declarations, default });
         Ok(())
     }
 
@@ -266,14 +278,9 @@ impl<'a> Parser<'a, '_> {
         }) as u32
     }
 
-    /// The namespace that `prefix` stands for; `own` is where the declarations of the element itself begin.
+    /// The namespace that a prefix stands for; `own` is where the declarations of the element itself begin.
     fn resolve(&mut self, prefix: &str, own: u32, at: usize) -> Result<u32> {
         let own = &self.document.declarations[own as usize..];
-        for (index, declaration) in own.iter().enumerate() {
-            if own[..index].iter().any(|earlier| earlier.prefix == declaration.prefix) {
-                return Err(error("an attribute occurs twice", at));
-            }
-        }
         let of_ancestors =
             self.open.iter().rev().flat_map(|open| match &self.document.nodes[open.index as usize].kind {
                 Kind::Element(tag) => {
@@ -284,7 +291,6 @@ impl<'a> Parser<'a, '_> {
         let found = own.iter().chain(of_ancestors).find(|d| d.prefix == prefix).map(|d| d.namespace);
         match (found, prefix) {
             (Some(namespace), _) => Ok(namespace),
-            (None, "") => Ok(DEFAULT),
             (None, "xml") => Ok(self.intern(Cow::Borrowed(ns::XML))),
             (None, _) => Err(error("a prefix is not bound to a namespace", at)),
         }
@@ -293,6 +299,10 @@ impl<'a> Parser<'a, '_> {
 
 fn error(why: impl Into<Cow<'static, str>>, at: usize) -> Error {
     Error::new(ErrorKind::Xml, format!("{} (at byte {at})", why.into()))
+}
+
+fn ends_cdata(text: &str) -> bool {
+    text.contains('>') && text.contains("]]>")
 }
 
 const fn is_space(byte: u8) -> bool {
