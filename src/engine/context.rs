@@ -1,7 +1,7 @@
 //! What an extension works with while one input is handled: the transaction, what is in memory, the facts that the host
 //! gave, and the decisions made so far.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::cache::{Cache, CachedNode};
@@ -144,6 +144,8 @@ pub(crate) struct Context<'a> {
     pub(crate) hosts: &'a Hosts,
     pub(crate) out: Vec<Decision>,
     pub(crate) needs: Vec<Need>,
+    /// The same, for looking whether one is there: an account may have thousands of contacts.
+    asked: HashSet<Need>,
     /// Whether anything was written: then stopping means rolling back.
     pub(crate) wrote: bool,
     /// The account whose list of subscriptions is being changed on its own request, which does the telling.
@@ -168,6 +170,7 @@ impl<'a> Context<'a> {
             hosts,
             out: Vec::new(),
             needs: Vec::new(),
+            asked: HashSet::new(),
             wrote: false,
             quiet_account: None,
             facts,
@@ -217,7 +220,7 @@ impl<'a> Context<'a> {
     // ---- facts ----
 
     fn need<T>(&mut self, need: Need) -> Handled<T> {
-        if !self.needs.contains(&need) {
+        if self.asked.insert(need.clone()) {
             self.needs.push(need);
         }
         Err(Stop::Need)
