@@ -72,7 +72,8 @@ local function send(stanza, origin)
 		protected("Answering failed", origin.send, stanza);
 		return;
 	end
-	local host = hosts[jid_host(stanza.attr.from)];
+	-- An event from another server that is handed on to a device here comes from its service still.
+	local host = hosts[jid_host(stanza.attr.from)] or hosts[jid_host(stanza.attr.to)];
 	if host then
 		protected("Sending failed", prosody.core_post_stanza, host, stanza);
 	else
