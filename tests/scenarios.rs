@@ -1,7 +1,7 @@
 //! Plays every scenario through every door, and counts the requirement rows that they stand for.
 //!
 //! `cargo test --test scenarios [-- SUBSTRING...]`; in the environment `PAM_PPS_DOORS` (default `engine,c`) chooses
-//! among `engine`, `c`, `prosody`, `prosody13` and `ejabberd`, and `PAM_PPS_ONLY` chooses scripts by a part of their name.
+//! among `engine`, `c`, `prosody`, `prosody13`, `federation`, `federation13`, `federation_mixed` and `ejabberd`, and `PAM_PPS_ONLY` chooses scripts by a part of their name.
 //! A door that cannot be had fails. The language of the scripts is described in `tests/scenarios/README.md`.
 
 use std::collections::BTreeSet;
@@ -12,6 +12,7 @@ use std::time::Instant;
 mod common;
 
 use common::door::Door;
+use common::federated_door::FederatedDoor;
 use common::live_door::LiveDoor;
 use common::memory_door::MemoryDoor;
 use common::report::Rows;
@@ -85,6 +86,9 @@ fn door(name: &str) -> Result<Box<dyn Door>, String> {
         "c" => Ok(Box::new(MemoryDoor::new("c", c_brain::open, true))),
         "prosody" => Ok(Box::new(LiveDoor::prosody("prosody", "0.12"))),
         "prosody13" => Ok(Box::new(LiveDoor::prosody("prosody13", "13"))),
+        "federation" => Ok(Box::new(FederatedDoor::new("federation", "0.12", "0.12")?)),
+        "federation13" => Ok(Box::new(FederatedDoor::new("federation13", "13", "13")?)),
+        "federation_mixed" => Ok(Box::new(FederatedDoor::new("federation_mixed", "0.12", "13")?)),
         "ejabberd" => Ok(Box::new(LiveDoor::ejabberd("ejabberd")?)),
         _ => Err(format!("there is no door `{name}`")),
     }
@@ -101,7 +105,7 @@ fn play_all(door: &mut dyn Door, scripts: &[(Script, String)]) -> (BTreeSet<Stri
     let (mut passed, mut failed, mut left_out) = (0, 0, 0);
     let mut covered = BTreeSet::new();
     for (script, text) in scripts {
-        if script.doors.as_ref().is_some_and(|doors| !doors.contains(&name)) {
+        if script.doors.as_ref().is_some_and(|doors| !doors.contains(&name)) || !door.suits(script, text) {
             left_out += 1;
             continue;
         }

@@ -14,6 +14,11 @@ pub(crate) trait Door {
         Ok(())
     }
 
+    /// Whether the script says anything here.
+    fn suits(&self, _script: &Script, _text: &str) -> bool {
+        true
+    }
+
     /// The script's text with the addresses that this door gives it.
     fn rewrite(&mut self, text: &str) -> String {
         text.to_owned()
@@ -33,8 +38,13 @@ pub(crate) trait Door {
     /// The next stanza for anybody; waits up to `patience` where things take real time.
     fn poll(&mut self, patience: Duration) -> Result<Option<(usize, Element)>, String>;
 
-    /// How often to flush, and the questions to flush with: their answers come after all that is under way.
+    /// The questions to flush with: their answers come after all that is under way.
     fn flush(&self, actor: &Actor) -> Vec<Element>;
+
+    /// How often to flush. Two rounds: what the first one brings (an answer about capabilities) may lead to something new.
+    fn rounds(&self) -> u32 {
+        2
+    }
 
     /// Whether time is real here: then the runner flushes with the stanzas of [`Door::flush`].
     fn real_time(&self) -> bool;

@@ -17,9 +17,10 @@ use super::live_stream::{Brought, LiveStream};
 use super::script::{Action, Actor, Script};
 use super::xml::Element;
 
-const ADMIN: &str = "admin";
+const LOCALHOST: &str = "localhost";
+pub(crate) const ADMIN: &str = "admin";
 /// How many scripts one server plays: the number of its pubsub components.
-const SCRIPTS: usize = 40;
+pub(crate) const SCRIPTS: usize = 40;
 /// Options with the names that Prosody's own modules gave them.
 const SHARED_OPTIONS: [&str; 4] =
     ["autocreate_on_publish", "autocreate_on_subscribe", "expose_publisher", "default_admin_affiliation"];
@@ -50,10 +51,22 @@ enum Host {
     Ejabberd(Differences),
 }
 
+/// Another server beside this one.
+#[derive(Clone, Copy)]
+pub(crate) struct Federation {
+    /// Where this server listens for the other one.
+    pub(crate) port: u16,
+    pub(crate) peer: &'static str,
+    pub(crate) peer_port: u16,
+}
+
 /// A server with the module.
 pub(crate) struct LiveDoor {
     name: &'static str,
     host: Host,
+    /// Its accounts are here, and its pubsub components below.
+    domain: &'static str,
+    federation: Option<Federation>,
     server: Option<Server>,
     starts: usize,
     scripts: usize,
@@ -68,18 +81,27 @@ pub(crate) struct LiveDoor {
 
 impl LiveDoor {
     pub(crate) fn prosody(name: &'static str, version: &'static str) -> Self {
-        Self::new(name, Host::Prosody(version))
+        Self::new(name, Host::Prosody(version), LOCALHOST)
     }
 
     pub(crate) fn ejabberd(name: &'static str) -> Result<Self, String> {
-        Ok(Self::new(name, Host::Ejabberd(Differences::read()?)))
+        Ok(Self::new(name, Host::Ejabberd(Differences::read()?), LOCALHOST))
     }
 
-    fn new(name: &'static str, host: Host) -> Self {
+    /// One of two servers.
+    pub(crate) fn federated(version: &'static str, domain: &'static str, federation: Federation) -> Self {
+        let mut new = Self::new(domain, Host::Prosody(version), domain);
+        new.federation = Some(federation);
+        new
+    }
+
+    fn new(name: &'static str, host: Host, domain: &'static str) -> Self {
         let (sink, brought) = mpsc::channel();
         Self {
             name,
             host,
+            domain,
+            federation: None,
             server: None,
             starts: 0,
             scripts: 0,
@@ -88,11 +110,28 @@ impl LiveDoor {
             tags: 0,
             sink,
             brought,
-            externals: BTreeSet::from(["remote.localhost".to_owned()]),
+            externals: BTreeSet::from([format!("remote.{domain}")]),
         }
     }
 
-    fn address(&self, component: bool) -> Result<String, String> {
+    /// Asks for a node that nobody has: that goes through the engine and changes nothing.
+    pub(crate) fn question(to: &str) -> Element {
+        let query = Element::new("http://jabber.org/protocol/disco#info", "query").with("node", "flush");
+        Element::stanza("iq").with("type", "get").with("to", to).with_child(query)
+    }
+
+    /// What a component asks a server.
+    pub(crate) fn ping(component: &str, domain: &str) -> Element {
+        let iq = Element::stanza("iq").with("type", "get").with("from", component).with("to", domain);
+        iq.with_child(Element::new("urn:xmpp:ping", "ping"))
+    }
+
+    /// Whether an actor is connected here.
+    pub(crate) fn has(&self, index: usize) -> bool {
+        self.connections.values().any(|connection| connection.index == index)
+    }
+
+    pub(crate) fn address(&self, component: bool) -> Result<String, String> {
         let server = self.server.as_ref().ok_or("the server does not run")?;
         let port = if component { &server.component_port } else { &server.client_port };
         Ok(format!("127.0.0.1:{port}"))
@@ -144,7 +183,12 @@ impl LiveDoor {
         std::fs::write(&config, self.components(needs)).map_err(|why| format!("{}: {why}", config.display()))?;
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let mut command = Command::new(tests.join("prosody/live.py"));
-        command.args(["--version", version, "--stdin", "--pubsub", "no", "--s2s-port", "0", "--timeout", "60"]);
+        command.args(["--version", version, "--stdin", "--host", self.domain, "--pubsub", "no", "--timeout", "60"]);
+        let port = self.federation.map_or(0, |federation| federation.port);
+        command.arg("--s2s-port").arg(port.to_string());
+        if let Some(Federation { peer, peer_port, .. }) = self.federation {
+            command.arg("--peer").arg(format!("{peer}=127.0.0.1:{peer_port}"));
+        }
         if stock() {
             command.args(["--backend", "stock"]);
         }
@@ -169,7 +213,11 @@ impl LiveDoor {
         let mut text = String::new();
         let module = if stock() { "pubsub" } else { "pam_pps" };
         for number in 0..SCRIPTS {
-            let _ = writeln!(text, "Component \"pubsub-{number}.localhost\" \"{module}\"");
+            let _ = writeln!(text, "Component \"pubsub-{number}.{}\" \"{module}\"", self.domain);
+            if self.federation.is_some() && !needs.contains_key("pubsub.create_nodes") {
+                // Those of the other server are not local.
+                text.push_str("\tpam_pps_create_nodes = \"anyone\"\n");
+            }
             for (key, value) in needs {
                 if let Some(key) = key.strip_prefix("pubsub.") {
                     let _ = writeln!(text, "\tpam_pps_{key} = {}", lua(value));
@@ -251,7 +299,9 @@ impl Door for LiveDoor {
         }) {
             return Err(format!("{action} seconds are too long here: the script wants a `doors` line"));
         }
-        let declared = script.actors.iter().filter(|actor| actor.component).map(|actor| actor.jid.clone());
+        let here = |actor: &&Actor| actor.jid.ends_with(self.domain);
+        let components = script.actors.iter().filter(|actor| actor.component);
+        let declared: Vec<_> = components.filter(here).map(|actor| actor.jid.clone()).collect();
         let known = self.externals.len();
         self.externals.extend(declared);
         let fits = self.server.as_mut().is_some_and(|server| {
@@ -268,7 +318,8 @@ impl Door for LiveDoor {
         }
         let address = self.address(false)?;
         let mut made = BTreeSet::new();
-        for actor in script.actors.iter().filter(|actor| !actor.component) {
+        let here = |actor: &&Actor| actor.jid.ends_with(self.domain);
+        for actor in script.actors.iter().filter(|actor| !actor.component).filter(here) {
             if made.insert(&actor.jid) && !actor.jid.starts_with(&format!("{ADMIN}@")) {
                 LiveStream::register(&address, &actor.jid, &actor.password)?;
             }
@@ -323,18 +374,11 @@ impl Door for LiveDoor {
 
     fn flush(&self, actor: &Actor) -> Vec<Element> {
         if actor.component {
-            let ping = Element::new("urn:xmpp:ping", "ping");
-            let iq = Element::stanza("iq").with("type", "get").with("from", &actor.jid).with("to", "localhost");
-            return vec![iq.with_child(ping)];
+            return vec![Self::ping(&actor.jid, "localhost")];
         }
-        // A node that nobody has: the question goes through the engine and changes nothing.
-        let ask = |to: &str| {
-            let query = Element::new("http://jabber.org/protocol/disco#info", "query").with("node", "flush");
-            Element::stanza("iq").with("type", "get").with("to", to).with_child(query)
-        };
-        let mut questions = vec![ask(&actor.jid)];
+        let mut questions = vec![Self::question(&actor.jid)];
         if self.uses_service {
-            questions.push(ask(&format!("pubsub-{}.localhost", self.scripts % SCRIPTS)));
+            questions.push(Self::question(&format!("pubsub-{}.localhost", self.scripts % SCRIPTS)));
         }
         questions
     }

@@ -5,6 +5,7 @@ pub(crate) mod c_brain;
 pub(crate) mod compare;
 pub(crate) mod door;
 pub(crate) mod ejabberd;
+pub(crate) mod federated_door;
 pub(crate) mod live_door;
 pub(crate) mod live_stream;
 pub(crate) mod memory_door;

@@ -153,8 +153,7 @@ impl<'a> Play<'a> {
             while self.pump(Duration::ZERO)? {}
             return Ok(());
         }
-        // Two rounds: what the first one brings (an answer about capabilities) may lead to something new.
-        for _ in 0..2 {
+        for _ in 0..self.door.rounds() {
             let mut awaited = Vec::new();
             for index in 0..self.online.len() {
                 if !self.online[index] {

@@ -13,6 +13,8 @@ pub(crate) struct Script {
     pub(crate) needs: BTreeMap<String, String>,
     /// The doors that can run it, if not all of them.
     pub(crate) doors: Option<Vec<String>>,
+    /// Why it cannot be played with the people on two servers.
+    pub(crate) one_server: Option<String>,
     /// Kinds of stanzas that may be left over.
     pub(crate) ignores: Vec<String>,
     pub(crate) actors: Vec<Actor>,
@@ -74,6 +76,7 @@ impl Script {
             covers: Vec::new(),
             needs: BTreeMap::new(),
             doors: None,
+            one_server: None,
             ignores: vec!["presence".to_owned()],
             actors: Vec::new(),
             steps: Vec::new(),
@@ -144,6 +147,8 @@ impl Script {
                 }
                 self.doors = Some(doors.split(',').map(|door| door.trim().to_owned()).collect());
             }
+            "one server" if value.trim().is_empty() => return Err("`one server` wants a reason".to_owned()),
+            "one server" => self.one_server = Some(value.trim().to_owned()),
             _ => return Ok(true),
         }
         Ok(false)

@@ -9,7 +9,7 @@ prints ONE line of JSON on standard output:
     {"pid": 4242,               Prosody's own pid (kill -9 it for a crash test)
      "version": "0.12.3", "address": "127.0.0.1",
      "host": "localhost", "hosts": ["localhost", ...], "pubsub": "pubsub.localhost" or null,
-     "c2s": 40001, "component": 40002, "http": 40003,          the ports; c2s is plain TCP, SASL PLAIN and SCRAM offered
+     "c2s": 40001, "component": 40002, "http": 40003, "s2s": null,    the ports; c2s is plain TCP, SASL PLAIN and SCRAM offered
      "users": {"romeo@localhost": "secret", ...}, "externals": {"capulet.example": "secret"},
      "data": "/tmp/...", "config": ".../prosody.cfg.lua", "log": ".../prosody.log"}
 
@@ -42,6 +42,8 @@ goes to standard error), 2 usage, 3 Prosody 13 cannot be had on this machine.
   --address ADDRESS      127.0.0.1; any of 127.0.0.0/8
   --c2s-port, --component-port, --http-port N         fixed ports instead of free ones (restarts)
   --s2s-port N           listen for servers too (0: a free port); without it mod_s2s is off
+  --peer DOMAIN=ADDRESS:PORT   where another server (with all that is below its domain) listens; no other one is found.
+                         By dialback, without TLS and without the DNS. May be repeated
   --log-level LEVEL      debug, info (default), warn, error
   --timeout SECONDS      how long the start may take (20)
   --stdin                stop when standard input ends
@@ -102,7 +104,7 @@ def parse_arguments(argv):
     p.add_argument("--no-replacements", action="store_true")
     p.add_argument("--dist", type=pathlib.Path, default=PROJECT / "dist" / "prosody")
     for name in ("plugins", "host", "component", "external", "user", "admin", "roster", "contacts", "module", "disable",
-                 "set", "set-pubsub"):
+                 "set", "set-pubsub", "peer"):
         p.add_argument("--" + name, action="append", default=[])
     p.add_argument("--pubsub")
     p.add_argument("--config", type=pathlib.Path)
@@ -165,6 +167,9 @@ def write_config(a, data, ports):
             paths.append(str((a.dist / "replacements").resolve()))
     elif a.backend == "stock":
         modules.append("pep")
+    if a.peer:
+        modules += ["dialback", "loopback_peers"]
+        paths.append(str(HERE / "modules"))
     disabled = [m for m in ["tls", "s2s", "s2s_bidi"] if m != "s2s" or a.s2s_port is None]
     lines = [
         "-- Written by live.py.",
@@ -195,6 +200,9 @@ def write_config(a, data, ports):
     for name in ("c2s", "component", "http", "s2s"):
         if ports[name] is not None:
             lines += [f"{name}_ports = {lua([ports[name]])}", f"{name}_interfaces = {lua([a.address])}"]
+    if a.peer:
+        entries = (re.fullmatch(r"(.+)=([\d.]+):(\d+)", peer).groups() for peer in a.peer)
+        lines.append(f"loopback_peers = {lua({domain: [address, int(port)] for domain, address, port in entries})}")
     lines += a.set
     lines += [f"VirtualHost {lua(host)}" for host in a.host]
     if a.pubsub != "no":
