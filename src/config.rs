@@ -112,6 +112,13 @@ pub const OPTIONS: &[OptionInfo] = &[
         "who creates nodes on a component",
     ),
     option(
+        "check_interval",
+        "86400",
+        Shape::Number(0, 1 << 31),
+        true,
+        "seconds between two looks at what services elsewhere have for the accounts; 0 for never",
+    ),
+    option(
         "auto_subscribe",
         "false",
         Shape::Boolean,

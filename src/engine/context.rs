@@ -130,6 +130,8 @@ pub(crate) struct Memory {
     pub(crate) settings: Settings,
     /// Makes identifiers that cannot be guessed from what they stand for.
     pub(crate) secret: String,
+    /// The look at what services elsewhere have for the accounts.
+    pub(crate) round: xep::Round,
     /// Whether accounts elsewhere that an account has asked know XEP-0376, by account and contact.
     pub(crate) pam_contacts: HashMap<(String, String), bool>,
     /// Whether this is a reader's: presence is not known there, and nothing is written.

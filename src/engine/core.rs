@@ -273,6 +273,7 @@ fn memory(cache_bytes: u64, ids: Ids, settings: Settings, secret: String) -> Mem
         ids,
         features: HashMap::new(),
         pam_contacts: HashMap::new(),
+        round: crate::xep::Round::default(),
         next_wake: None,
         planned: false,
         settings,

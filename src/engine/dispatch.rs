@@ -259,6 +259,7 @@ fn tick(context: &mut Context<'_>) -> Handled<()> {
 /// Asks the host to tick when the next thing is due.
 fn plan(context: &mut Context<'_>) -> Handled<()> {
     context.memory.planned = true;
+    let next = EXTENSIONS.iter().filter_map(|extension| extension.next_tick(context)).min();
     let due = [
         context.store().next_sweep()?,
         context.store().next_lease_end()?,
@@ -266,6 +267,7 @@ fn plan(context: &mut Context<'_>) -> Handled<()> {
         context.store().next_journal_end()?,
         context.store().next_auto_end()?,
         context.memory.presences.next_deadline(),
+        next,
     ];
     if let Some(due) = due.into_iter().flatten().min() {
         context.wake_at(due.max(context.now));

@@ -53,6 +53,8 @@ pub(crate) struct Host {
     pub(crate) policy: Policy,
     pub(crate) import: bool,
     pub(crate) events: bool,
+    /// Seconds between two looks at what services elsewhere have for the accounts; none if there are none.
+    pub(crate) check_interval: Option<i64>,
     /// Seconds without interest after which a subscription ends that an account made by itself; none if it makes none.
     pub(crate) auto_subscribe: Option<i64>,
     /// What is kept of events for the accounts; none if nothing is.
@@ -120,6 +122,8 @@ impl Host {
             policy,
             import: config.boolean("import"),
             events: config.boolean("events"),
+            check_interval: Some(i64::try_from(config.number("check_interval")).unwrap_or(i64::MAX))
+                .filter(|interval| account && *interval > 0),
             auto_subscribe: (account && config.boolean("auto_subscribe"))
                 .then(|| i64::try_from(config.number("auto_subscribe_expiry")).unwrap_or(i64::MAX)),
             journal: (account && config.boolean("journal")).then_some(journal),

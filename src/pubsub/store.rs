@@ -453,6 +453,8 @@ pub trait Transaction {
     fn pam_entries(&mut self, account: &str) -> Result<Vec<PamEntry>>;
     /// Those for one node.
     fn pam_entries_for(&mut self, account: &str, service: &str, node_name: &str) -> Result<Vec<PamEntry>>;
+    /// Accounts and the services of their entries, each pair once and in this order, those after `after`, at most `limit`.
+    fn pam_services(&mut self, after: (&str, &str), limit: usize) -> Result<Vec<(String, String)>>;
     /// The version of the account's list; 0 if it was never changed.
     fn pam_version(&mut self, account: &str) -> Result<i64>;
     /// Sets the version.

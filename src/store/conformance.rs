@@ -98,6 +98,7 @@ suite! {
         pages_of_public_lists,
         pages_of_long_public_lists,
         pam_entries,
+        services_of_lists,
         auto_subscriptions,
         intents,
         an_account_goes,

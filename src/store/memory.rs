@@ -641,6 +641,15 @@ impl Transaction for Open<'_> {
         Ok(found)
     }
 
+    fn pam_services(&mut self, after: (&str, &str), limit: usize) -> Result<Vec<(String, String)>> {
+        let mut pairs: Vec<(String, String)> =
+            self.tables().pam_entries.keys().map(|key| (key.0.to_string(), key.1.to_string())).collect();
+        pairs.dedup();
+        pairs.retain(|(account, service)| (account.as_str(), service.as_str()) > after);
+        pairs.truncate(limit);
+        Ok(pairs)
+    }
+
     fn pam_version(&mut self, account: &str) -> Result<i64> {
         Ok(self.tables().pam_versions.get(account).copied().unwrap_or(0))
     }

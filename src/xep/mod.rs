@@ -22,10 +22,12 @@ use crate::engine::settings::Host;
 use crate::jid::{FullJid, Jid};
 use crate::pubsub::store::Intent;
 use crate::stanza::{IqType, Stanza};
+use crate::time::Timestamp;
 use crate::xml::Element;
 
 pub use disco::Where;
 pub(crate) use disco::features;
+pub(crate) use pam::Round;
 
 /// Every extension, in the order in which events reach them.
 pub(crate) const EXTENSIONS: &[&dyn Extension] = &[
@@ -189,6 +191,11 @@ pub(crate) trait Extension: Sync {
     /// A request of an account that nobody has answered in time.
     fn on_overdue(&self, _context: &mut Context<'_>, _intent: &Intent) -> Handled<()> {
         Ok(())
+    }
+
+    /// When time has to pass for something that is not in the store.
+    fn next_tick(&self, _context: &mut Context<'_>) -> Option<Timestamp> {
+        None
     }
 
     /// Time has passed.

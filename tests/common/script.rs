@@ -74,7 +74,8 @@ impl Script {
         let mut script = Self {
             name: name.to_owned(),
             covers: Vec::new(),
-            needs: BTreeMap::new(),
+            // What the engine asks on its own would come into scripts that are about something else.
+            needs: BTreeMap::from([("check_interval".to_owned(), "0".to_owned())]),
             doors: None,
             one_server: None,
             ignores: vec!["presence".to_owned()],

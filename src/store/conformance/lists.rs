@@ -297,6 +297,32 @@ pub(super) fn values(store: &mut dyn Store) {
     });
 }
 
+pub(super) fn services_of_lists(store: &mut dyn Store) {
+    let entry = |service: &str, node: &str| PamEntry {
+        service: service.into(),
+        node_name: node.into(),
+        subid: "".into(),
+        state: SubscriptionState::Subscribed,
+        wants_public: false,
+        unsubscribing: false,
+    };
+    let pair = |account: &str, service: &str| (account.to_owned(), service.to_owned());
+    let all = [pair("a@x", "s1"), pair("a@x", "s2"), pair("b@x", "s1")];
+    commit(store, |t| {
+        t.put_pam_entry("b@x", &entry("s1", "one"))?;
+        t.put_pam_entry("a@x", &entry("s2", "one"))?;
+        t.put_pam_entry("a@x", &entry("s1", "one"))?;
+        t.put_pam_entry("a@x", &entry("s1", "two"))
+    });
+    commit(store, |t| {
+        assert_eq!(t.pam_services(("", ""), 10)?, all);
+        assert_eq!(t.pam_services(("", ""), 2)?, all[..2]);
+        assert_eq!(t.pam_services(("a@x", "s1"), 10)?, all[1..]);
+        assert_eq!(t.pam_services(("b@x", "s1"), 10)?, []);
+        Ok(())
+    });
+}
+
 pub(super) fn auto_subscriptions(store: &mut dyn Store) {
     let auto = |service: &str, node: &str, end| AutoSubscription {
         account: ROMEO.into(),

@@ -291,6 +291,8 @@ statements! {
     SELECT_PAM_ENTRIES = concat!(pam_row!(), "WHERE account = ?1 ORDER BY service, node_name, subid");
     SELECT_PAM_ENTRIES_FOR = concat!(pam_row!(), "WHERE account = ?1 AND service = ?2 AND node_name = ?3 ",
         "ORDER BY subid");
+    SELECT_PAM_SERVICES = "SELECT account, service FROM pam_entries WHERE (account, service) > (?1, ?2) \
+        GROUP BY account, service ORDER BY account, service LIMIT ?3";
     SELECT_PAM_VERSION = "SELECT version FROM pam_versions WHERE account = ?1";
     UPSERT_PAM_VERSION = "INSERT INTO pam_versions (account, version) VALUES (?1, ?2) \
         ON CONFLICT (account) DO UPDATE SET version = excluded.version";

@@ -435,6 +435,11 @@ impl Transaction for Open<'_> {
         self.all(statements::SELECT_PAM_ENTRIES_FOR, (account, service, node_name), rows::pam_entry)
     }
 
+    fn pam_services(&mut self, after: (&str, &str), limit: usize) -> Result<Vec<(String, String)>> {
+        let values = (after.0, after.1, sql_limit(limit));
+        self.all(statements::SELECT_PAM_SERVICES, values, |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
     fn pam_version(&mut self, account: &str) -> Result<i64> {
         Ok(self.optional(statements::SELECT_PAM_VERSION, [account], rows::number)?.unwrap_or(0))
     }

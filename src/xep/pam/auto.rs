@@ -324,14 +324,24 @@ pub(super) fn end(context: &mut Context<'_>, account: &ServiceRef, auto: &AutoSu
         match context.service_at(&BareJid::from_prepared(service)) {
             // Still there while it ends: so it is not taken for one of the list.
             Some(here) => drop(serve(context, account, &here, &payload)?),
-            None => {
-                let asked = Asked { account: jid, service, node, subid: &auto.subid, code: AUTO_UNSUBSCRIBE };
-                send(context, &asked, IqType::Set, &payload)?;
-            }
+            None => unsubscribe(context, jid, service, node, &auto.subid)?,
         }
     }
     context.change().delete_auto_subscription(jid, service, node)?;
     Ok(())
+}
+
+/// Unsubscribes elsewhere, and does not forget it before the service has agreed; the list has nothing to do with it.
+pub(super) fn unsubscribe(
+    context: &mut Context<'_>,
+    account: &str,
+    service: &str,
+    node: &str,
+    subid: &str,
+) -> Handled<()> {
+    let payload = payload("unsubscribe", account, node, subid);
+    let asked = Asked { account, service, node, subid, code: AUTO_UNSUBSCRIBE };
+    send(context, &asked, IqType::Set, &payload)
 }
 
 /// The owner does not see the presence of the contact any more.

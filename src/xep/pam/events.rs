@@ -158,7 +158,7 @@ fn follow(context: &mut Context<'_>, account: &BareJid, from: &Jid, event: Eleme
     Ok(())
 }
 
-fn follow_entry(
+pub(super) fn follow_entry(
     context: &mut Context<'_>,
     account: &BareJid,
     entry: &PamEntry,

@@ -4,6 +4,7 @@
 //! answered when the service has answered. A service of this server is asked within the same transaction. The list is the
 //! entries kept for services elsewhere and the account's subscriptions at services of this server, read where they are.
 
+mod audit;
 mod auto;
 mod events;
 mod journal;
@@ -22,7 +23,10 @@ use crate::ns;
 use crate::pubsub::SubscriptionState;
 use crate::pubsub::store::{Intent, PamEntry};
 use crate::stanza::{self, Condition, IqType, PubsubCondition, Stanza, StanzaError};
+use crate::time::Timestamp;
 use crate::xml::{self, Document, Element, Writer};
+
+pub(crate) use audit::Round;
 
 pub(crate) struct Pam;
 
@@ -91,11 +95,14 @@ impl Extension for Pam {
             return Ok(false);
         }
         context.change().delete_intent(&intent.id)?;
-        if matches!(intent.operation, CHECK | CHECK_PUBLICLY) {
-            return recovery::checked(context, &intent, stanza).map(|()| true);
-        }
-        if matches!(intent.operation, AUTO_DISCO | AUTO_SUBSCRIBE | AUTO_UNSUBSCRIBE) {
-            return auto::answered(context, &intent, stanza).map(|()| true);
+        match intent.operation {
+            CHECK | CHECK_PUBLICLY => return recovery::checked(context, &intent, stanza).map(|()| true),
+            RENEW | RENEW_PUBLICLY => return recovery::renewed(context, &intent, stanza).map(|()| true),
+            AUDIT => return audit::answered(context, &intent, stanza).map(|()| true),
+            AUTO_DISCO | AUTO_SUBSCRIBE | AUTO_UNSUBSCRIBE => {
+                return auto::answered(context, &intent, stanza).map(|()| true);
+            }
+            _ => {}
         }
         let mut doubtful = false;
         let answer = if stanza.r#type == IqType::Result.as_str() {
@@ -105,9 +112,12 @@ impl Extension for Pam {
             let error = error.unwrap_or_else(|| StanzaError::new(Condition::ServiceUnavailable));
             // An unreachable service cannot have made its own error: that was the account's server.
             let unreachable = recovery::is_unreachable(&error);
-            // It may have arrived all the same, and an unsubscription is not given up before the service agrees.
-            doubtful =
-                error.condition() == Condition::RemoteServerTimeout || (unreachable && intent.operation == UNSUBSCRIBE);
+            // It may have arrived all the same; and what ends or changes a subscription is not given up before the
+            // service agrees.
+            let entries =
+                context.store().pam_entries_for(&intent.account, &intent.service, intent.node_name.as_str())?;
+            let changes = intent.operation == UNSUBSCRIBE || !entries.is_empty();
+            doubtful = error.condition() == Condition::RemoteServerTimeout || (unreachable && changes);
             Err(error.by(if unreachable { account.as_str() } else { &intent.service }))
         };
         let operation = Operation::of(&intent);
@@ -120,10 +130,11 @@ impl Extension for Pam {
     }
 
     fn on_overdue(&self, context: &mut Context<'_>, intent: &Intent) -> Handled<()> {
-        if matches!(intent.operation, AUTO_DISCO | AUTO_SUBSCRIBE | AUTO_UNSUBSCRIBE) {
-            return auto::overdue(context, intent);
+        match intent.operation {
+            AUTO_DISCO | AUTO_SUBSCRIBE | AUTO_UNSUBSCRIBE => auto::overdue(context, intent),
+            AUDIT => audit::overdue(context, intent),
+            _ => recovery::overdue(context, intent),
         }
-        recovery::overdue(context, intent)
     }
 
     fn on_interest(&self, context: &mut Context<'_>, service: &ServiceRef, jid: &FullJid) -> Handled<()> {
@@ -138,8 +149,13 @@ impl Extension for Pam {
         auto::roster_changed(context, service, contact)
     }
 
+    fn next_tick(&self, context: &mut Context<'_>) -> Option<Timestamp> {
+        audit::next(context)
+    }
+
     fn on_tick(&self, context: &mut Context<'_>) -> Handled<()> {
-        auto::sweep(context)
+        auto::sweep(context)?;
+        audit::go_on(context)
     }
 
     fn virtual_node(
@@ -170,19 +186,29 @@ impl Extension for Pam {
     }
 
     fn on_account_removed(&self, context: &mut Context<'_>, service: &ServiceRef) -> Handled<()> {
-        for auto in context.store().auto_subscriptions(service.jid.as_str())? {
-            auto::end(context, service, &auto)?;
-        }
         let account = service.jid.as_str();
-        for entry in context.store().pam_entries(account)? {
-            let id = context.memory.ids.request("pam");
-            let mut iq = stanza::iq(IqType::Set, &id, account, &entry.service);
-            iq.start_ns("pubsub", ns::PUBSUB).start("unsubscribe").attr("node", entry.node_name.as_str());
-            iq.attr("jid", account).optional_attr("subid", Some(&*entry.subid).filter(|subid| !subid.is_empty()));
-            context.out.push(Decision::Route { stanza: iq.finish() });
+        let automatic = context.store().auto_subscriptions(account)?;
+        let entries = context.store().pam_entries(account)?;
+        let mut ended: Vec<_> =
+            entries.into_iter().map(|entry| (entry.service, entry.node_name, entry.subid)).collect();
+        // What was asked for and not answered may come to be.
+        for intent in context.store().intents_of(account)? {
+            let subscribes = !matches!(intent.operation, UNSUBSCRIBE | AUTO_UNSUBSCRIBE | AUTO_DISCO | AUDIT);
+            if subscribes
+                && !ended.iter().any(|(service, node, _)| *service == intent.service && *node == intent.node_name)
+            {
+                ended.push((intent.service, intent.node_name, "".into()));
+            }
         }
         context.change().delete_journal(account)?;
-        context.change().delete_pam_account(account).map_err(Stop::from)
+        context.change().delete_pam_account(account)?;
+        for auto in automatic {
+            auto::end(context, service, &auto)?;
+        }
+        for (service, node, subid) in ended {
+            auto::unsubscribe(context, account, &service, node.as_str(), &subid)?;
+        }
+        Ok(())
     }
 }
 
@@ -206,6 +232,11 @@ const CHECK_PUBLICLY: u8 = 5;
 const AUTO_DISCO: u8 = 6;
 const AUTO_SUBSCRIBE: u8 = 7;
 const AUTO_UNSUBSCRIBE: u8 = 8;
+/// The same subscription once more, after a request that may have been lost: the service learns whether it is public.
+const RENEW: u8 = 9;
+const RENEW_PUBLICLY: u8 = 10;
+/// What does the service have at all?
+const AUDIT: u8 = 11;
 
 impl<'i> Operation<'i> {
     fn of(intent: &'i Intent) -> Self {

@@ -1,11 +1,13 @@
 //! Requests whose answer did not come: the service is asked again until both sides agree.
 //!
 //! An unsubscription is sent again; it does no harm twice. A subscription is not, since it might be one that the owner has
-//! given up meanwhile: the service is asked what it has. Intents are in the store, so a restart changes nothing.
+//! given up meanwhile: the service is asked what it has. If it has one, the request is made once more, for it may be that
+//! one which the service has not got: then it does not know yet whether the subscription is public. Intents are in the
+//! store, so a restart changes nothing.
 
 use super::{
-    AUTO_SUBSCRIBE, AUTO_UNSUBSCRIBE, CHECK, CHECK_PUBLICLY, Operation, SUBSCRIBE, SUBSCRIBE_PUBLICLY, Told,
-    UNSUBSCRIBE, answer_requester, bump, conclude, drop_entries, notify_of,
+    AUTO_SUBSCRIBE, AUTO_UNSUBSCRIBE, CHECK, CHECK_PUBLICLY, Operation, RENEW, RENEW_PUBLICLY, SUBSCRIBE,
+    SUBSCRIBE_PUBLICLY, Told, UNSUBSCRIBE, answer_requester, bump, drop_entries, notify_of, put_entry, read_told,
 };
 use crate::engine::Decision;
 use crate::engine::context::{Context, Handled};
@@ -14,12 +16,16 @@ use crate::ns;
 use crate::pubsub::SubscriptionState;
 use crate::pubsub::store::{Intent, PamEntry};
 use crate::stanza::{self, Condition, IqType, Stanza, StanzaError};
+use crate::xml::Document;
+
+/// Attempts of a request after which a newer one was made: it is never repeated.
+const SUPERSEDED: i64 = i64::MAX;
 
 /// Attempts until the service is given up: with [`patience`], about ten days.
 const MAX_ATTEMPTS: i64 = 45;
 
 /// Seconds until the attempt after so many is overdue: a minute at first, six hours at last.
-fn patience(attempts: i64) -> i64 {
+pub(super) fn patience(attempts: i64) -> i64 {
     let doublings = u32::try_from(attempts.clamp(0, 9)).unwrap_or(9);
     (60_i64 << doublings).min(6 * 3_600)
 }
@@ -35,6 +41,9 @@ pub(super) fn overdue(context: &mut Context<'_>, intent: &Intent) -> Handled<()>
 pub(super) fn retry(context: &mut Context<'_>, intent: &Intent) -> Handled<()> {
     context.change().delete_intent(&intent.id)?;
     let (account, service, node) = (&*intent.account, &*intent.service, intent.node_name.as_str());
+    if intent.attempts == SUPERSEDED {
+        return Ok(());
+    }
     if intent.operation == UNSUBSCRIBE {
         mark_unsubscribing(context, intent)?;
     }
@@ -44,8 +53,8 @@ pub(super) fn retry(context: &mut Context<'_>, intent: &Intent) -> Handled<()> {
     }
     let id = context.memory.ids.request("pam");
     let (operation, kind) = match intent.operation {
-        SUBSCRIBE | CHECK => (CHECK, IqType::Get),
-        SUBSCRIBE_PUBLICLY | CHECK_PUBLICLY => (CHECK_PUBLICLY, IqType::Get),
+        SUBSCRIBE | CHECK | RENEW => (CHECK, IqType::Get),
+        SUBSCRIBE_PUBLICLY | CHECK_PUBLICLY | RENEW_PUBLICLY => (CHECK_PUBLICLY, IqType::Get),
         AUTO_SUBSCRIBE => (AUTO_SUBSCRIBE, IqType::Set),
         AUTO_UNSUBSCRIBE => (AUTO_UNSUBSCRIBE, IqType::Set),
         _ => (UNSUBSCRIBE, IqType::Set),
@@ -66,7 +75,7 @@ pub(super) fn retry(context: &mut Context<'_>, intent: &Intent) -> Handled<()> {
         id: id.into(),
         operation,
         requester: "".into(),
-        stanza: stanza.as_str().into(),
+        // Of a subscription, the request as it was made first.
         attempts: intent.attempts + 1,
         deadline,
         ..intent.clone()
@@ -92,8 +101,14 @@ fn mark_unsubscribing(context: &mut Context<'_>, intent: &Intent) -> Handled<()>
 /// A client asks for something new about the node: what was still being asked in the background does not matter any more.
 pub(super) fn supersede(context: &mut Context<'_>, account: &BareJid, service: &str, node: &str) -> Handled<()> {
     for intent in context.store().intents_of(account.as_str())? {
-        if intent.requester.is_empty() && *intent.service == *service && intent.node_name.as_str() == node {
+        if *intent.service != *service || intent.node_name.as_str() != node {
+            continue;
+        }
+        if intent.requester.is_empty() {
             context.change().delete_intent(&intent.id)?;
+        } else {
+            // Its answer still counts, but if it does not come, only the newer request is made again.
+            context.change().put_intent(&Intent { attempts: SUPERSEDED, ..intent })?;
         }
     }
     Ok(())
@@ -103,9 +118,7 @@ pub(super) fn supersede(context: &mut Context<'_>, account: &BareJid, service: &
 pub(super) fn checked(context: &mut Context<'_>, intent: &Intent, stanza: &Stanza<'_>) -> Handled<()> {
     let (account, node) = (&*intent.account, intent.node_name.as_str());
     if stanza.r#type != IqType::Result.as_str() {
-        let error = stanza.element.child("error", ns::CLIENT).map(StanzaError::received);
-        let unreachable = error.is_some_and(|error| is_unreachable(&error));
-        return if unreachable { retry(context, intent) } else { Ok(()) };
+        return failed(context, intent, stanza);
     }
     let list = stanza.element.child("pubsub", ns::PUBSUB).and_then(|p| p.child("subscriptions", ns::PUBSUB));
     let found = list.into_iter().flat_map(|list| list.children()).find(|subscription| {
@@ -113,24 +126,76 @@ pub(super) fn checked(context: &mut Context<'_>, intent: &Intent, stanza: &Stanz
         subscription.attr("node").is_none_or(|listed| listed == node) && subscription.attr("jid") == Some(account)
     });
     let state = found.and_then(|s| s.attr("subscription")).and_then(SubscriptionState::parse);
-    let present = context.store().pam_entries_for(account, &intent.service, node)?;
     let (Some(subscription), Some(state)) = (found, state.filter(|state| *state != SubscriptionState::None)) else {
-        if !present.is_empty() {
-            let operation = Operation::of(intent);
-            drop_entries(context, &operation)?;
-            bump(context, &operation.account)?;
-            context.unlist_subscription(&operation.account, &intent.service, node)?;
-            notify_of(context, &operation, "", SubscriptionState::None)?;
-        }
-        return Ok(());
+        return gone(context, intent);
     };
-    let subid = subscription.attr("subid").unwrap_or("").to_owned();
-    if present.iter().any(|entry| *entry.subid == *subid && entry.state == state && !entry.unsubscribing) {
+    let told = Told { state, subid: subscription.attr("subid").unwrap_or("").to_owned() };
+    // In doubt it is not public (XEP-0465, section 4.3).
+    take(context, intent, &told, false)?;
+    renew(context, intent)
+}
+
+/// The list has what the service says, and the devices are told if that is news.
+fn take(context: &mut Context<'_>, intent: &Intent, told: &Told, public: bool) -> Handled<()> {
+    let operation = Operation::of(intent);
+    let version = context.store().pam_version(&intent.account)?;
+    put_entry(context, &operation, told, public)?;
+    if context.store().pam_version(&intent.account)? == version {
         return Ok(());
     }
-    let code = if intent.operation == CHECK_PUBLICLY { SUBSCRIBE_PUBLICLY } else { SUBSCRIBE };
-    let operation = Operation { code, ..Operation::of(intent) };
-    conclude(context, &operation, Ok(Some(Told { state, subid })), true).map(drop)
+    notify_of(context, &operation, &told.subid, told.state)
+}
+
+/// The service has no such subscription.
+fn gone(context: &mut Context<'_>, intent: &Intent) -> Handled<()> {
+    let operation = Operation::of(intent);
+    if !drop_entries(context, &operation)? {
+        return Ok(());
+    }
+    bump(context, &operation.account)?;
+    context.unlist_subscription(&operation.account, &intent.service, operation.node)?;
+    notify_of(context, &operation, "", SubscriptionState::None)
+}
+
+/// The request that may have been lost, once more.
+fn renew(context: &mut Context<'_>, intent: &Intent) -> Handled<()> {
+    let limits = context.memory.settings.limits;
+    let document = Document::parse(&intent.stanza, &limits)?;
+    let Some(payload) = document.root().child("pubsub", ns::PUBSUB) else { return Ok(()) };
+    let id = context.memory.ids.request("pam");
+    let mut iq = stanza::iq(IqType::Set, &id, &intent.account, &intent.service);
+    iq.raw(&payload.to_standalone());
+    let operation = if intent.operation == CHECK_PUBLICLY { RENEW_PUBLICLY } else { RENEW };
+    let deadline = context.now.plus_seconds(patience(intent.attempts));
+    context.change().put_intent(&Intent { id: id.into(), operation, deadline, ..intent.clone() })?;
+    context.wake_at(deadline);
+    context.out.push(Decision::Route { stanza: iq.finish() });
+    Ok(())
+}
+
+/// The answer to a request that was made once more.
+pub(super) fn renewed(context: &mut Context<'_>, intent: &Intent, stanza: &Stanza<'_>) -> Handled<()> {
+    if stanza.r#type != IqType::Result.as_str() {
+        return failed(context, intent, stanza);
+    }
+    let public = intent.operation == RENEW_PUBLICLY;
+    let told = read_told(stanza.element.child("pubsub", ns::PUBSUB), SUBSCRIBE);
+    let told = told.unwrap_or(Told { state: SubscriptionState::Subscribed, subid: String::new() });
+    take(context, intent, &told, public)?;
+    if public && told.state == SubscriptionState::Subscribed {
+        let account = BareJid::from_prepared(&intent.account);
+        context.list_subscription(&account, &intent.service, intent.node_name.as_str())?;
+    }
+    Ok(())
+}
+
+/// The service could not be reached and is asked again, or it has no such node any more.
+fn failed(context: &mut Context<'_>, intent: &Intent, stanza: &Stanza<'_>) -> Handled<()> {
+    match stanza.element.child("error", ns::CLIENT).map(StanzaError::received) {
+        Some(error) if is_unreachable(&error) => retry(context, intent),
+        Some(error) if matches!(error.condition(), Condition::ItemNotFound | Condition::Gone) => gone(context, intent),
+        _ => Ok(()),
+    }
 }
 
 /// Whether an error says that the request may never have arrived.
