@@ -62,9 +62,14 @@ impl Model {
         }
         let owner = SERVICES.iter().any(|(known, owner)| *known == service && bare(owner) == account);
         let pending = node.authorize && !owner;
-        let subscriber = node.subscribers.entry(account.to_owned()).or_insert(Subscriber { pending, public: false });
-        subscriber.public = wish == Wish::Public;
-        true
+        let public = wish == Wish::Public;
+        let old = node.subscribers.insert(account.to_owned(), Subscriber { pending, public });
+        let Some(old) = old else { return true };
+        if let Some(subscriber) = node.subscribers.get_mut(account) {
+            subscriber.pending = old.pending;
+        }
+        // Who waits and asks for nothing new is told to wait (XEP-0060, section 6.1.3.7).
+        !(old.pending && old.public == public)
     }
 
     /// What the list of the account should be.
@@ -259,11 +264,10 @@ impl Play {
         for (service, owner) in SERVICES {
             for name in NODES {
                 let Some(node) = self.model.nodes.get(&(service.to_owned(), name.to_owned())) else { continue };
-                let wanted: BTreeSet<[String; 2]> = node
-                    .subscribers
-                    .iter()
-                    .map(|(jid, found)| [jid.clone(), if found.pending { "pending" } else { "subscribed" }.to_owned()])
-                    .collect();
+                // Who waits is not in the owner's list, but in that of the account.
+                let approved = node.subscribers.iter().filter(|(_, found)| !found.pending);
+                let wanted: BTreeSet<[String; 2]> =
+                    approved.map(|(jid, _)| [jid.clone(), "subscribed".to_owned()]).collect();
                 let shown = node.subscribers.iter().filter(|(_, found)| found.public && !found.pending);
                 let public: BTreeSet<[String; 2]> = shown.map(|(jid, _)| [jid.clone(), String::new()]).collect();
                 let payload = format!("<pubsub xmlns='{OWNER}'><subscriptions node='{name}'/></pubsub>");

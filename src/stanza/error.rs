@@ -213,8 +213,12 @@ impl StanzaError {
         new.kind = error.attr("type").and_then(ErrorType::parse).unwrap_or(new.kind);
         new.by = error.attr("by").map(str::to_owned);
         new.received = Some(error.children().map(|child| child.to_standalone()).collect());
-        let names_missing_subscription = error.child("not-subscribed", ns::PUBSUB_ERRORS).is_some();
-        new.pubsub = names_missing_subscription.then_some(PubsubCondition::NotSubscribed);
+        let names = |condition: &str| error.child(condition, ns::PUBSUB_ERRORS).is_some();
+        new.pubsub = match () {
+            () if names("not-subscribed") => Some(PubsubCondition::NotSubscribed),
+            () if names("pending-subscription") => Some(PubsubCondition::PendingSubscription),
+            () => None,
+        };
         new
     }
 

@@ -72,6 +72,7 @@ pub(crate) struct Server {
     component: Option<&'static str>,
     engine: Option<Engine>,
     database: PathBuf,
+    starts: u32,
     pub(crate) accounts: BTreeSet<&'static str>,
     pub(crate) devices: BTreeMap<String, Device>,
     wake: Option<i64>,
@@ -107,7 +108,9 @@ impl Server {
         self.engine = None;
         let mut options = Options::new();
         options.set("database", self.database.to_str().expect("the path is text")).expect("a file");
-        options.set("seed", self.domain).expect("any text");
+        // No identifier comes twice in the life of a server.
+        self.starts += 1;
+        options.set("seed", &format!("{} {}", self.domain, self.starts)).expect("any text");
         let engine = Engine::open(&options).expect("the store opens");
         let mut accounts = Options::new();
         accounts.set("check_interval", "3600").expect("seconds");
@@ -209,6 +212,7 @@ impl World {
                 domain,
                 component,
                 engine: None,
+                starts: 0,
                 database: folder.join(format!("{domain}.sqlite")),
                 accounts: accounts.iter().copied().collect(),
                 devices: devices.collect(),
@@ -294,14 +298,13 @@ impl World {
     }
 
     fn route(&mut self, server: usize, stanza: String) {
-        let [_, _, from, to] = header(&stanza);
+        let [_, _, _, to] = header(&stanza);
         if !self.servers[server].serves(domain(&to)) {
             return self.send(server, stanza);
         }
         if to.contains('/') {
             return self.servers[server].deliver(&to, &stanza);
         }
-        let _ = from;
         self.input(server, Input::stanza(stanza));
     }
 

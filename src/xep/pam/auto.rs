@@ -282,7 +282,7 @@ pub(super) fn answered(context: &mut Context<'_>, intent: &Intent, stanza: &Stan
         _ => {
             let error = stanza.element.child("error", ns::CLIENT).map(stanza::StanzaError::received);
             let unreachable = error.is_some_and(|error| recovery::is_unreachable(&error));
-            if unreachable { recovery::retry(context, intent) } else { Ok(()) }
+            if unreachable { recovery::later(context, intent) } else { Ok(()) }
         }
     }
 }

@@ -57,7 +57,7 @@ impl Extension for Pam {
     }
 
     fn on_event(&self, context: &mut Context<'_>, event: &Happened<'_>) -> Handled<()> {
-        let Happened::SubscriptionChanged { service, node, jid, old, new, .. } = event else { return Ok(()) };
+        let Happened::SubscriptionChanged { service, node, jid, old, new, public } = event else { return Ok(()) };
         // A full JID subscribes for one client: that is not the account's business.
         let Jid::Bare(account) = jid else { return Ok(()) };
         let account = account.clone();
@@ -72,6 +72,7 @@ impl Extension for Pam {
             }
             return Ok(());
         }
+        fulfil_wish(context, &account, place.0, place.1, *new, *public)?;
         bump(context, &account)?;
         if context.quiet_account.as_ref() == Some(&account) {
             return Ok(());
@@ -117,14 +118,18 @@ impl Extension for Pam {
             let entries =
                 context.store().pam_entries_for(&intent.account, &intent.service, intent.node_name.as_str())?;
             let changes = intent.operation == UNSUBSCRIBE || !entries.is_empty();
-            doubtful = error.condition() == Condition::RemoteServerTimeout || (unreachable && changes);
+            let in_doubt = intent.attempts == IN_DOUBT && intent.operation != UNSUBSCRIBE;
+            doubtful = error.condition() == Condition::RemoteServerTimeout || (unreachable && changes) || in_doubt;
+            if intent.operation != UNSUBSCRIBE {
+                recovery::learn(context, &intent, &error)?;
+            }
             Err(error.by(if unreachable { account.as_str() } else { &intent.service }))
         };
         let operation = Operation::of(&intent);
         let answer = conclude(context, &operation, answer, true)?;
         answer_requester(context, &intent, answer);
         if doubtful {
-            recovery::retry(context, &intent)?;
+            recovery::later(context, &intent)?;
         }
         Ok(true)
     }
@@ -188,15 +193,14 @@ impl Extension for Pam {
     fn on_account_removed(&self, context: &mut Context<'_>, service: &ServiceRef) -> Handled<()> {
         let account = service.jid.as_str();
         let automatic = context.store().auto_subscriptions(account)?;
-        let entries = context.store().pam_entries(account)?;
+        let mut entries = context.store().pam_entries(account)?;
+        entries.retain(|entry| context.service_at(&BareJid::from_prepared(&entry.service)).is_none());
         let mut ended: Vec<_> =
             entries.into_iter().map(|entry| (entry.service, entry.node_name, entry.subid)).collect();
-        // What was asked for and not answered may come to be.
+        // What was asked for and not answered may come to be, or may not have come to an end.
         for intent in context.store().intents_of(account)? {
-            let subscribes = !matches!(intent.operation, UNSUBSCRIBE | AUTO_UNSUBSCRIBE | AUTO_DISCO | AUDIT);
-            if subscribes
-                && !ended.iter().any(|(service, node, _)| *service == intent.service && *node == intent.node_name)
-            {
+            let open = !matches!(intent.operation, AUTO_DISCO | AUDIT);
+            if open && !ended.iter().any(|(service, node, _)| *service == intent.service && *node == intent.node_name) {
                 ended.push((intent.service, intent.node_name, "".into()));
             }
         }
@@ -250,6 +254,9 @@ impl<'i> Operation<'i> {
         }
     }
 }
+
+/// Attempts of a request that follows others which were not answered: what the service has is not known.
+const IN_DOUBT: i64 = 2;
 
 /// What a service said of a subscription.
 struct Told {
@@ -421,12 +428,24 @@ fn ask_here(
     }
 }
 
+/// Not public from now on, whatever the service says, and whatever it said before and is still under way.
+fn withdraw(context: &mut Context<'_>, asked: &Asked<'_>) -> Handled<()> {
+    let (account, service, node) = (asked.account.as_str(), asked.service.as_str(), asked.node);
+    context.unlist_subscription(asked.account, service, node)?;
+    for entry in context.store().pam_entries_for(account, service, node)? {
+        if entry.wants_public {
+            context.change().put_pam_entry(account, &PamEntry { wants_public: false, ..entry })?;
+        }
+    }
+    Ok(())
+}
+
 /// Asks a service elsewhere; the client is answered when it has answered.
 fn ask_elsewhere(context: &mut Context<'_>, request: &Request<'_>, asked: &Asked<'_>) -> Handled<Reply> {
     if asked.code != SUBSCRIBE_PUBLICLY {
-        context.unlist_subscription(asked.account, asked.service.as_str(), asked.node)?;
+        withdraw(context, asked)?;
     }
-    recovery::supersede(context, asked.account, asked.service.as_str(), asked.node)?;
+    let doubt = recovery::supersede(context, asked.account, asked.service.as_str(), asked.node, asked.code)?;
     let id = context.memory.ids.request("pam");
     let mut iq = stanza::iq(IqType::Set, &id, asked.account.as_str(), asked.service.as_str());
     iq.raw(&asked.payload);
@@ -443,7 +462,7 @@ fn ask_elsewhere(context: &mut Context<'_>, request: &Request<'_>, asked: &Asked
         request_id: request.id.as_str().into(),
         request_to: request.to.as_str().into(),
         stanza: stanza.as_str().into(),
-        attempts: 1,
+        attempts: if doubt { IN_DOUBT } else { 1 },
         deadline,
     };
     context.change().put_intent(&intent)?;
@@ -486,6 +505,7 @@ fn conclude(
         if drop_entries(context, operation)? {
             bump(context, account)?;
         }
+        context.unlist_subscription(account, service, node)?;
         notify(context, &change(operation.subid, SubscriptionState::None), Some(operation.requester))?;
         return Ok(answer.map(drop));
     }
@@ -496,6 +516,8 @@ fn conclude(
     let public = operation.code == SUBSCRIBE_PUBLICLY;
     if elsewhere {
         put_entry(context, operation, &told, public)?;
+    } else {
+        remember_wish(context, operation, told.state, public)?;
     }
     if public && !elsewhere {
         context.show_once_subscribed(account, service, node)?;
@@ -505,6 +527,45 @@ fn conclude(
     }
     notify(context, &change(&told.subid, told.state), Some(operation.requester))?;
     Ok(Ok(()))
+}
+
+/// The list reads subscriptions at services of this server where they are. But that one which waits for approval was asked
+/// for here, and publicly, stands nowhere else: an entry of its own says so, which is not shown.
+fn remember_wish(
+    context: &mut Context<'_>,
+    operation: &Operation<'_>,
+    state: SubscriptionState,
+    public: bool,
+) -> Handled<()> {
+    let (account, service) = (operation.account.as_str(), operation.service);
+    if public && state != SubscriptionState::Subscribed {
+        let (service, node_name, subid) = (service.into(), operation.node.into(), "".into());
+        let wish = PamEntry { service, node_name, subid, state, wants_public: true, unsubscribing: false };
+        context.change().put_pam_entry(account, &wish)?;
+    } else {
+        context.change().delete_pam_entry(account, service, operation.node, "")?;
+    }
+    Ok(())
+}
+
+/// A subscription at a service of this server has another state: what the account wanted of it comes true, or is over.
+fn fulfil_wish(
+    context: &mut Context<'_>,
+    account: &BareJid,
+    service: &str,
+    node: &str,
+    new: SubscriptionState,
+    public: bool,
+) -> Handled<()> {
+    if !matches!(new, SubscriptionState::Subscribed | SubscriptionState::None)
+        || !context.change().delete_pam_entry(account.as_str(), service, node, "")?
+    {
+        return Ok(());
+    }
+    if new == SubscriptionState::Subscribed && public {
+        return context.list_subscription(account, service, node);
+    }
+    Ok(())
 }
 
 /// Takes the entries that an operation is about off the list; true if there were any.
@@ -546,6 +607,10 @@ fn put_entry(context: &mut Context<'_>, operation: &Operation<'_>, told: &Told, 
         unsubscribing: false,
     };
     context.change().put_pam_entry(account, &entry)?;
+    // An older subscription may have been public; this one is not in force.
+    if told.state != SubscriptionState::Subscribed {
+        context.unlist_subscription(&operation.account, operation.service, operation.node)?;
+    }
     if changed { bump(context, &operation.account) } else { Ok(()) }
 }
 
@@ -624,6 +689,9 @@ fn list(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
     let mut writer = Writer::with_capacity(1_024);
     writer.start_ns("subscriptions", ns::PAM).attr("ver", &ver);
     for entry in context.store().pam_entries(account.as_str())? {
+        if context.service_at(&BareJid::from_prepared(&entry.service)).is_some() {
+            continue;
+        }
         let (service, node) = (&entry.service, entry.node_name.as_str());
         write_listed(&mut writer, service, node, account.as_str(), entry.state, &entry.subid);
     }

@@ -15,11 +15,11 @@ use crate::jid::BareJid;
 use crate::ns;
 use crate::pubsub::SubscriptionState;
 use crate::pubsub::store::{Intent, PamEntry};
-use crate::stanza::{self, Condition, IqType, Stanza, StanzaError};
+use crate::stanza::{self, Condition, IqType, PubsubCondition, Stanza, StanzaError};
 use crate::xml::Document;
 
 /// Attempts of a request after which a newer one was made: it is never repeated.
-const SUPERSEDED: i64 = i64::MAX;
+pub(super) const SUPERSEDED: i64 = i64::MAX;
 
 /// Attempts until the service is given up: with [`patience`], about ten days.
 const MAX_ATTEMPTS: i64 = 45;
@@ -35,6 +35,21 @@ pub(super) fn overdue(context: &mut Context<'_>, intent: &Intent) -> Handled<()>
     let error = StanzaError::new(Condition::RemoteServerTimeout).by(&intent.account);
     answer_requester(context, intent, Err(error));
     retry(context, intent)
+}
+
+/// The service could not be reached, or may have something else than it was to have: it is asked again after a while, not
+/// at once, since an error comes back as fast as it was sent.
+pub(super) fn later(context: &mut Context<'_>, intent: &Intent) -> Handled<()> {
+    if intent.attempts == SUPERSEDED {
+        return Ok(());
+    }
+    if intent.operation == UNSUBSCRIBE {
+        mark_unsubscribing(context, intent)?;
+    }
+    let deadline = context.now.plus_seconds(patience(intent.attempts - 1));
+    context.change().put_intent(&Intent { requester: "".into(), deadline, ..intent.clone() })?;
+    context.wake_at(deadline);
+    Ok(())
 }
 
 /// Asks again, for nobody in particular.
@@ -98,20 +113,32 @@ fn mark_unsubscribing(context: &mut Context<'_>, intent: &Intent) -> Handled<()>
     Ok(())
 }
 
-/// A client asks for something new about the node: what was still being asked in the background does not matter any more.
-pub(super) fn supersede(context: &mut Context<'_>, account: &BareJid, service: &str, node: &str) -> Handled<()> {
+/// A client asks for something new about the node: what was still being asked does not matter any more, except that nobody
+/// knows what has become of it; whether there was anything.
+pub(super) fn supersede(
+    context: &mut Context<'_>,
+    account: &BareJid,
+    service: &str,
+    node: &str,
+    code: u8,
+) -> Handled<bool> {
+    let mut doubt = false;
     for intent in context.store().intents_of(account.as_str())? {
         if *intent.service != *service || intent.node_name.as_str() != node {
             continue;
         }
+        doubt = true;
         if intent.requester.is_empty() {
             context.change().delete_intent(&intent.id)?;
         } else {
             // Its answer still counts, but if it does not come, only the newer request is made again.
-            context.change().put_intent(&Intent { attempts: SUPERSEDED, ..intent })?;
+            // And what was to be public is not, if that is not wanted any more.
+            let withdrawn = intent.operation == SUBSCRIBE_PUBLICLY && code != SUBSCRIBE_PUBLICLY;
+            let operation = if withdrawn { SUBSCRIBE } else { intent.operation };
+            context.change().put_intent(&Intent { attempts: SUPERSEDED, operation, ..intent })?;
         }
     }
-    Ok(())
+    Ok(doubt)
 }
 
 /// What the service has, when it was asked after a lost answer.
@@ -144,6 +171,20 @@ fn take(context: &mut Context<'_>, intent: &Intent, told: &Told, public: bool) -
         return Ok(());
     }
     notify_of(context, &operation, &told.subid, told.state)
+}
+
+/// What the service has can be told from its refusal: a subscription that waits for approval already, or no such node.
+pub(super) fn learn(context: &mut Context<'_>, intent: &Intent, error: &StanzaError) -> Handled<()> {
+    if matches!(error.condition(), Condition::ItemNotFound | Condition::Gone) {
+        return gone(context, intent);
+    }
+    if error.pubsub() != Some(PubsubCondition::PendingSubscription) {
+        return Ok(());
+    }
+    let present = context.store().pam_entries_for(&intent.account, &intent.service, intent.node_name.as_str())?;
+    let subid = present.first().map_or_else(String::new, |entry| entry.subid.to_string());
+    let public = matches!(intent.operation, SUBSCRIBE_PUBLICLY | RENEW_PUBLICLY);
+    take(context, intent, &Told { state: SubscriptionState::Pending, subid }, public)
 }
 
 /// The service has no such subscription.
@@ -189,12 +230,12 @@ pub(super) fn renewed(context: &mut Context<'_>, intent: &Intent, stanza: &Stanz
     Ok(())
 }
 
-/// The service could not be reached and is asked again, or it has no such node any more.
+/// The service could not be reached and is asked again, or its refusal says what it has.
 fn failed(context: &mut Context<'_>, intent: &Intent, stanza: &Stanza<'_>) -> Handled<()> {
     match stanza.element.child("error", ns::CLIENT).map(StanzaError::received) {
-        Some(error) if is_unreachable(&error) => retry(context, intent),
-        Some(error) if matches!(error.condition(), Condition::ItemNotFound | Condition::Gone) => gone(context, intent),
-        _ => Ok(()),
+        Some(error) if is_unreachable(&error) => later(context, intent),
+        Some(error) => learn(context, intent, &error),
+        None => Ok(()),
     }
 }
 
