@@ -27,7 +27,7 @@ type(default_admin_affiliation) -> econf:enum([owner, publisher, 'publish-only',
 type(name) -> econf:binary();
 type(Name) when Name == auto_subscribe; Name == journal; Name == autocreate_on_publish; Name == autocreate_on_subscribe;
 		Name == expose_publisher; Name == import -> econf:bool();
-type(readers) -> econf:non_neg_int();
+type(Name) when Name == readers; Name == check_interval -> econf:non_neg_int();
 type(_) -> econf:pos_int().
 
 -spec defaults(binary()) -> [{atom(), term()}].
