@@ -150,13 +150,14 @@ static ERL_NIF_TERM outcome_term(ErlNifEnv *env, pam_pps_outcome *outcome, struc
 	return term;
 }
 
-/* Holds the engine open until release(); NULL if it is closed or being closed. Never waits. */
+/* Holds the engine open until release(), whatever becomes of the term; NULL if it is closed or being closed. Never waits. */
 static pam_pps_engine *hold(ErlNifEnv *env, struct engine *e) {
 	atomic_fetch_add(&e->users, 1);
 	if(atomic_load(&e->closed)) {
 		atomic_fetch_sub(&e->users, 1);
 		return NULL;
 	}
+	enif_keep_resource(e);
 	calling = env;
 	return e->engine;
 }
@@ -164,6 +165,7 @@ static pam_pps_engine *hold(ErlNifEnv *env, struct engine *e) {
 static void release(struct engine *e) {
 	calling = NULL;
 	atomic_fetch_sub(&e->users, 1);
+	enif_release_resource(e);
 }
 
 /* -- what comes from the library's threads ------------------------------------------------------------------------- */
@@ -280,6 +282,7 @@ static ERL_NIF_TERM nif_close(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
 		return enif_make_badarg(env);
 	if(atomic_exchange(&e->closed, true))
 		return atom_ok;
+	enif_keep_resource(e);
 	/* Who saw it open is done soon: a submission copies and queues, and all else runs on threads like this one. */
 	const struct timespec moment = {.tv_nsec = 1000000};
 	while(atomic_load(&e->users))
@@ -287,6 +290,7 @@ static ERL_NIF_TERM nif_close(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
 	calling = env;
 	pam_pps_engine_free(e->engine);
 	calling = NULL;
+	enif_release_resource(e);
 	return atom_ok;
 }
 

@@ -14,7 +14,7 @@ import time
 import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "prosody"))
+sys.path.append(str(HERE.parent / "prosody"))
 
 from client import CLIENT, Client, ET  # noqa: E402
 from server import Server  # noqa: E402

@@ -1,0 +1,291 @@
+#!/usr/bin/env python3
+"""What the module owes to the server that loads it: installation, options, reload, restart in the same VM, new code, shutdown.
+
+    host.py [live.py options, for instance --dist DIR]
+
+One line per check; exit status 0 if all hold.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+HERE = pathlib.Path(__file__).resolve().parent
+PROJECT = HERE.parent.parent
+sys.path.append(str(HERE.parent / "prosody"))
+
+from client import CLIENT, Client, ET  # noqa: E402
+from live import ejabberd_folder  # noqa: E402
+from server import Server  # noqa: E402
+
+PUBSUB = "http://jabber.org/protocol/pubsub"
+DISCO = "http://jabber.org/protocol/disco#info"
+NICK = "http://jabber.org/protocol/nick"
+CHECKS = []
+
+
+def check(function):
+    CHECKS.append(function)
+    return function
+
+
+def good(answer):
+    assert answer.get("type") == "result", ET.tostring(answer).decode()
+    return answer
+
+
+def publish(node, item, body="x"):
+    return (f"<pubsub xmlns='{PUBSUB}'><publish node='{node}'><item id='{item}'><note xmlns='urn:example:note'>{body}</note></item>"
+            "</publish></pubsub>")
+
+
+def items(node):
+    return f"<pubsub xmlns='{PUBSUB}'><items node='{node}'/></pubsub>"
+
+
+def ids(answer):
+    return [item.get("id") for item in answer.iter("{%s}item" % PUBSUB)]
+
+
+def evaluate(server, expression):
+    answer = server.api("pam_pps_eval", text=expression)
+    return answer["res"] if isinstance(answer, dict) else answer
+
+
+def threads(server):
+    count = 0
+    for thread in pathlib.Path(f"/proc/{server['pid']}/task").iterdir():
+        try:
+            count += (thread / "comm").read_text().startswith("pam_pps")
+        except FileNotFoundError:
+            pass
+    return count
+
+
+def memory(server):
+    status = pathlib.Path(f"/proc/{server['pid']}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0])
+
+
+def until(question, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not question():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def interested(server, jid, resource):
+    """A session that wants nicknames, whose capabilities are asked for and known afterwards."""
+    client = Client(server, jid, resource=resource)
+    ver = base64.b64encode(hashlib.sha1(f"client/pc//<{NICK}+notify<".encode()).digest()).decode()
+    client.send(f"<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:test' ver='{ver}'/></presence>")
+    query = client.receive(lambda e: e.find("{%s}query" % DISCO) is not None and e.get("type") == "get")
+    assert query is not None, "nobody asked for capabilities"
+    client.send(f"<iq type='result' id='{query.get('id')}' to='{query.get('from')}'><query xmlns='{DISCO}' "
+                f"node='{query.find('{%s}query' % DISCO).get('node')}'><identity category='client' type='pc'/>"
+                f"<feature var='{NICK}+notify'/></query></iq>")
+    client.iq("get", "<ping xmlns='urn:xmpp:ping'/>", "localhost")
+    return client
+
+
+def is_told(client, text):
+    return client.message(lambda m: text in ET.tostring(m).decode()) is not None
+
+
+def probe(folder):
+    """The module that evaluates expressions, compiled."""
+    ebin = ejabberd_folder()
+    subprocess.run(["erlc", "-I", str(ebin.parent / "include"), "-pa", str(ebin), "-o", str(folder), str(HERE / "pam_pps_probe.erl")],
+                   check=True)
+    return ["--path", folder, "--module", "pam_pps_probe"]
+
+
+@check
+def module_install_builds_and_starts_it(folder, arguments):
+    """From sources, where the server keeps contributed modules, by its own installer."""
+    dist = pathlib.Path(arguments[arguments.index("--dist") + 1]) if "--dist" in arguments else PROJECT / "dist" / "ejabberd"
+    data = folder / "install"
+    sources = data / "contrib" / "sources" / "mod_pam_pps"
+    shutil.copytree(dist / "mod_pam_pps", sources)
+    shutil.rmtree(sources / "ebin")
+    (sources / "priv" / "lib" / "pam_pps_nif.so").unlink()
+    with Server("--backend", "none", "--data", data) as server:
+        answer = json.dumps(server.api("module_install", module="mod_pam_pps"))
+        assert (data / "contrib" / "mod_pam_pps" / "ebin" / "mod_pam_pps.beam").exists(), answer
+        assert (data / "contrib" / "mod_pam_pps" / "priv" / "lib" / "pam_pps_nif.so").exists(), answer
+        juliet = Client(server, "juliet@localhost")
+        good(juliet.iq("set", publish("urn:x:node", "1")))
+        good(juliet.iq("get", f"<query xmlns='{DISCO}'/>", "pubsub.localhost"))
+    assert server.status == 0, server.status
+
+
+@check
+def a_wrong_option_is_named(folder, arguments):
+    live = [sys.executable, str(HERE / "live.py"), *map(str, arguments)]
+    for options, word in ((["--set", "max_nods=1"], "max_nods"), (["--set", "commit=\"sometimes\""], "commit"),
+                          (["--set", "database=\"/nowhere/at/all.sqlite\""], "/nowhere")):
+        run = subprocess.run([*live, *options], capture_output=True, text=True, timeout=60)
+        assert run.returncode == 1 and word in run.stderr, (options, run.returncode, run.stderr[-2000:])
+
+
+@check
+def changed_options_lose_nothing(folder, arguments):
+    with Server("--contacts", "romeo@localhost,juliet@localhost", *probe(folder), *arguments) as server:
+        romeo, juliet = interested(server, "romeo@localhost", "reload"), Client(server, "juliet@localhost")
+        juliet.send("<presence/>")
+        juliet.iq("get", "<ping xmlns='urn:xmpp:ping'/>", "localhost")
+        config = json.loads(pathlib.Path(server["config"]).read_text())
+        module = config["modules"]["mod_pam_pps"]
+        module["max_nodes"] = 2
+        module["services"]["second.localhost"] = {"name": "Second", "create_nodes": "anyone"}
+        pathlib.Path(server["config"]).write_text(json.dumps(config))
+        server.api("reload_config")
+        # A new service is there, the old one and what it knows of sessions too, and new limits hold.
+        answer = good(juliet.iq("get", f"<query xmlns='{DISCO}'/>", "second.localhost"))
+        assert answer.find(".//{%s}identity" % DISCO).get("name") == "Second"
+        good(juliet.iq("set", publish(NICK, "current", "after the reload")))
+        assert is_told(romeo, "after the reload")
+        good(juliet.iq("set", publish("urn:x:1", "1")))
+        refused = juliet.iq("set", publish("urn:x:2", "1"))
+        assert refused.get("type") == "error", ET.tostring(refused).decode()
+        # And gone again.
+        del module["services"]["second.localhost"]
+        pathlib.Path(server["config"]).write_text(json.dumps(config))
+        server.api("reload_config")
+        gone = juliet.iq("get", f"<query xmlns='{DISCO}'/>", "second.localhost", timeout=20)
+        assert gone.get("type") == "error", ET.tostring(gone).decode()
+
+
+@check
+def stopped_and_started_it_knows_who_is_there(folder, arguments):
+    with Server("--contacts", "romeo@localhost,juliet@localhost", *probe(folder), *arguments) as server:
+        romeo, juliet = interested(server, "romeo@localhost", "stopped"), Client(server, "juliet@localhost")
+        juliet.send("<presence/>")
+        good(juliet.iq("set", publish("urn:x:kept", "1")))
+        for _ in range(3):
+            evaluate(server, "gen_mod:stop_module(<<\"localhost\">>, mod_pam_pps)")
+            assert threads(server) == 0, "a thread of the engine is left"
+            refused = juliet.iq("get", items("urn:x:kept"))
+            assert refused.get("type") == "error", ET.tostring(refused).decode()
+            evaluate(server, "gen_mod:start_module(<<\"localhost\">>, mod_pam_pps)")
+            assert ids(good(juliet.iq("get", items("urn:x:kept")))) == ["1"]
+        time.sleep(0.5)
+        good(juliet.iq("set", publish(NICK, "current", "after the start")))
+        assert is_told(romeo, "after the start"), "presence from before the start is not known"
+
+
+@check
+def restarted_in_the_same_vm(folder, arguments):
+    data = folder / "restarts"
+    with Server("--data", data, *probe(folder), *arguments) as server:
+        juliet = Client(server, "juliet@localhost")
+        good(juliet.iq("set", publish("urn:x:kept", "1")))
+        # What does it must not be stopped with the server, as everything is that has its group leader.
+        again = ("spawn(fun() -> group_leader(whereis(init), self()), lists:foreach(fun(_) -> ok = application:stop(ejabberd), {ok, _} = ejabberd:start() end, "
+                 "lists:seq(1, 5)), persistent_term:put(restarted, true) end)")
+        try:
+            evaluate(server, again)
+        except OSError:
+            pass
+
+        def done():
+            try:
+                return evaluate(server, "persistent_term:get(restarted, false)") == "true"
+            except OSError:
+                return False
+        assert until(done, 60), "ejabberd did not start again"
+        juliet = Client(server, "juliet@localhost")
+        assert ids(good(juliet.iq("get", items("urn:x:kept")))) == ["1"]
+        alone = threads(server)
+        assert alone <= 4, f"{alone} threads of engines"
+    assert server.status == 0, server.status
+
+
+@check
+def new_code_under_load_loses_no_answer(folder, arguments):
+    with Server(*probe(folder), *arguments) as server:
+        juliet = Client(server, "juliet@localhost")
+        stop = threading.Event()
+        failures = []
+
+        def load(name):
+            try:
+                client = Client(server, f"{name}@localhost")
+                number = 0
+                while not stop.is_set():
+                    number += 1
+                    good(client.iq("set", publish("urn:x:load", str(number % 10))))
+                counts.append(number)
+            except Exception as why:
+                failures.append(f"{name}: {why}")
+        counts = []
+        workers = [threading.Thread(target=load, args=(name,)) for name in ("romeo", "mercutio", "benvolio")]
+        for worker in workers:
+            worker.start()
+        assert evaluate(server, "pam_pps_probe:churn(30)") == "ok"
+        stop.set()
+        for worker in workers:
+            worker.join()
+        assert not failures, failures
+        assert min(counts) > 10, counts
+        good(juliet.iq("set", publish("urn:x:kept", "1")))
+        # No process was killed by a purge: the workers are those that were there.
+        assert evaluate(server, "length(pam_pps_worker:names()) == length([W || W <- pam_pps_worker:names(), is_pid(whereis(W))])") == "true"
+
+
+@check
+def what_nobody_waits_for_is_freed(folder, arguments):
+    with Server(*probe(folder), *arguments) as server:
+        evaluate(server, "pam_pps_probe:engines(5)")
+        before = threads(server)
+        assert until(lambda: threads(server) <= 4), f"{before} threads of forgotten engines"
+        start = memory(server)
+        for _ in range(5):
+            evaluate(server, "pam_pps_probe:engines(10)")
+        evaluate(server, "[erlang:garbage_collect(P) || P <- processes()]")
+        assert until(lambda: threads(server) <= 4), f"{threads(server)} threads of forgotten engines"
+        grown = memory(server) - start
+        assert grown < 60_000, f"{grown} KiB more after 50 engines"
+
+
+@check
+def it_ends_with_the_server(folder, arguments):
+    with Server("--data", folder / "end", *arguments) as server:
+        juliet = Client(server, "juliet@localhost")
+        good(juliet.iq("set", publish("urn:x:kept", "1")))
+        begin = time.monotonic()
+        os.kill(server["pid"], 15)
+        assert until(lambda: not pathlib.Path(f"/proc/{server['pid']}").exists(), 15), "ejabberd does not end"
+        assert time.monotonic() - begin < 10
+    log = (folder / "end" / "ejabberd.log").read_text()
+    assert "Engine of libpam_pps closed" in log
+    assert "[error]" not in log, [line for line in log.splitlines() if "[error]" in line]
+
+
+def main(arguments):
+    failed = 0
+    for function in CHECKS:
+        name = function.__name__.replace("_", " ")
+        with tempfile.TemporaryDirectory(prefix="pam_pps-host-") as folder:
+            try:
+                function(pathlib.Path(folder), arguments)
+                print(f"ok {name}", flush=True)
+            except Exception:
+                failed += 1
+                print(f"FAILED {name}\n{traceback.format_exc()}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
