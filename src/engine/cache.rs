@@ -10,7 +10,7 @@ use crate::pubsub::store::{Service, ServiceKey};
 use crate::pubsub::{Affiliation, Item, Node, NodeName};
 
 /// Affiliations remembered per node.
-const MAX_AFFILIATIONS: usize = 256;
+const MAX_AFFILIATIONS: usize = 4_096;
 
 /// A node with what was read along with it.
 #[derive(Debug)]
@@ -134,12 +134,23 @@ impl Cache {
     /// Takes account of what was added to a cached node.
     pub(crate) fn reweigh(&mut self, service: ServiceKey, name: &str) {
         if let Some(cached) = self.nodes.get_mut(&service).and_then(|nodes| nodes.get_mut(name)) {
-            if cached.affiliations.len() > MAX_AFFILIATIONS {
-                cached.affiliations.clear();
-            }
             self.bytes -= cached.weight;
             cached.weight = weigh(cached);
             self.bytes += cached.weight;
+        }
+    }
+
+    /// Remembers how somebody stands to a cached node.
+    pub(crate) fn put_affiliation(&mut self, service: ServiceKey, name: &str, bare: &str, affiliation: Affiliation) {
+        let Some(cached) = self.nodes.get_mut(&service).and_then(|nodes| nodes.get_mut(name)) else { return };
+        if cached.affiliations.len() >= MAX_AFFILIATIONS {
+            let forgotten = cached.affiliations.drain().map(|(jid, _)| weight_of_affiliation(&jid)).sum::<usize>();
+            cached.weight -= forgotten;
+            self.bytes -= forgotten;
+        }
+        if cached.affiliations.insert(bare.into(), affiliation).is_none() {
+            cached.weight += weight_of_affiliation(bare);
+            self.bytes += weight_of_affiliation(bare);
         }
     }
 
@@ -200,8 +211,12 @@ fn weight_of_service(service: &Service) -> usize {
     size_of::<CachedService>() + service.jid.len() + 48
 }
 
+fn weight_of_affiliation(bare: &str) -> usize {
+    bare.len() + 48
+}
+
 fn weigh(cached: &CachedNode) -> usize {
-    let affiliations = cached.affiliations.keys().map(|jid| jid.len() + 48).sum::<usize>();
+    let affiliations = cached.affiliations.keys().map(|jid| weight_of_affiliation(jid)).sum::<usize>();
     let audience = cached.audience.iter().flat_map(|all| all.iter()).map(|jid| jid.len() + 32).sum::<usize>();
     let last = cached.last.as_ref().map_or(0, |item| item.payload.len() + 128);
     size_of::<CachedNode>()
@@ -216,9 +231,9 @@ fn weigh(cached: &CachedNode) -> usize {
 mod tests {
     use std::sync::Arc;
 
-    use super::Cache;
+    use super::{Cache, MAX_AFFILIATIONS};
     use crate::pubsub::store::{NodeKey, ServiceKey};
-    use crate::pubsub::{Counters, Node, NodeConfig};
+    use crate::pubsub::{Affiliation, Counters, Node, NodeConfig};
     use crate::time::Timestamp;
 
     fn node(number: i64) -> Node {
@@ -245,6 +260,25 @@ mod tests {
         assert!(cache.node(ServiceKey(1), "node99").is_some());
         assert!(cache.node(ServiceKey(1), "node0").is_none());
         cache.clear();
+        assert_eq!(cache.bytes(), 0);
+    }
+
+    #[test]
+    fn affiliations_have_their_weight_and_their_limit() {
+        let mut cache = Cache::new(10_000_000);
+        cache.insert_node(node(1));
+        let empty = cache.bytes();
+        for number in 0..3 * MAX_AFFILIATIONS {
+            for _ in 0..2 {
+                cache.put_affiliation(ServiceKey(1), "node1", &format!("user{number}@a.example"), Affiliation::None);
+            }
+            let known = cache.node(ServiceKey(1), "node1").expect("cached").affiliations.len();
+            assert!((1..=MAX_AFFILIATIONS).contains(&known) && cache.bytes() >= empty + known * 60);
+        }
+        let bytes = cache.bytes();
+        cache.reweigh(ServiceKey(1), "node1");
+        assert_eq!(cache.bytes(), bytes);
+        cache.remove_node(ServiceKey(1), "node1");
         assert_eq!(cache.bytes(), 0);
     }
 

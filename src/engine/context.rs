@@ -434,10 +434,7 @@ impl<'a> Context<'a> {
             return Ok(affiliation);
         }
         let affiliation = self.tx.affiliation(node.key, bare)?;
-        if let Some(cached) = self.memory.cache.node(node.service, node.name.as_str()) {
-            cached.affiliations.insert(bare.into(), affiliation);
-            self.memory.cache.reweigh(node.service, node.name.as_str());
-        }
+        self.memory.cache.put_affiliation(node.service, node.name.as_str(), bare, affiliation);
         Ok(affiliation)
     }
 
