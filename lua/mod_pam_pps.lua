@@ -14,6 +14,7 @@ local st = require "util.stanza";
 
 local options = module:require "options";
 local announce = module:require "announce";
+local commands = module:require "commands";
 local facts = module:require "facts";
 local engine = module:require "engine";
 local import = module:require "import";
@@ -266,6 +267,9 @@ if not ok then
 	stop();
 	error(err, 0);
 end
-import.add_commands(services.service_for);
-module.unload = stop;
+commands.add(services.service_for);
+module.unload = function ()
+	commands.remove();
+	stop();
+end
 module:hook_global("server-stopping", engine.close);

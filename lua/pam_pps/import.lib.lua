@@ -171,43 +171,8 @@ local function import_all(service_for, report)
 	module:add_timer(0, step);
 end
 
-local function add_commands(service_for)
-	local function run(print)
-		import_all(service_for, function (done, service, ok, total)
-			if service then
-				print(("%d/%d %s %s"):format(done, total, service, ok and "done" or "failed, see the log"));
-			else
-				print(("%d services are up to date"):format(done));
-			end
-		end);
-	end
-	-- Prosody 13: prosodyctl shell pam_pps import HOST
-	module:add_item("shell-command", {
-		section = "pam_pps", section_desc = "Publish-subscribe by libpam_pps";
-		name = "import", desc = "Take the data of mod_pep or mod_pubsub over, for all accounts of a host or for a component";
-		args = { { name = "host", type = "string" } }, host_selector = "host";
-		handler = function (self)
-			run(self.session.print);
-			return true, "Started";
-		end;
-	});
-	-- Prosody 0.12: prosodyctl shell, then pam_pps:import("HOST")
-	local console = module:shared("/*/admin_shell/env");
-	console.pam_pps = console.pam_pps or {};
-	local previous = console.pam_pps.import;
-	function console.pam_pps:import(host)
-		if host == module.host then
-			run(self.session.print);
-			return true, "Started";
-		elseif previous then
-			return previous(self, host);
-		end
-		return false, "This host is not served by mod_pam_pps";
-	end
-end
-
 return {
-	add_commands = add_commands;
 	build = build;
 	import = import;
+	import_all = import_all;
 };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::cache::Cache;
+use super::command;
 use super::context::{Context, Memory, Stop};
 use super::decision::{Decision, Outcome};
 use super::dispatch;
@@ -121,6 +122,9 @@ impl Core {
 
     /// Handles one input in a transaction of its own.
     pub(crate) fn run_alone(&mut self, now: Timestamp, input: &Input) -> Result<Outcome> {
+        if let Some(outcome) = self.maintain(input) {
+            return Ok(outcome);
+        }
         let mut jobs = [Job { now, input, outcome: None }];
         if let Tried::Undone = self.try_group(&mut jobs, |_| "") {
             self.rollback();
@@ -134,6 +138,13 @@ impl Core {
     /// Handles a group in one transaction; where that cannot be kept, each in one of its own. Inputs whose `lane` (by
     /// place in the group) is that of an earlier one that needs facts are left for later.
     pub(crate) fn run_group<'l>(&mut self, jobs: &mut [Job<'_>], lane: impl Fn(usize) -> &'l str) {
+        // The queue makes it a group of its own.
+        if let [job] = jobs
+            && let Some(outcome) = self.maintain(job.input)
+        {
+            job.outcome = Some(Ok(outcome));
+            return;
+        }
         if let Tried::Answered = self.try_group(jobs, &lane) {
             return;
         }
@@ -150,6 +161,17 @@ impl Core {
             }
             job.outcome = Some(outcome);
         }
+    }
+
+    /// The outcome of a command about the store as a whole.
+    fn maintain(&mut self, input: &Input) -> Option<Outcome> {
+        let what = command::maintenance(&input.kind)?;
+        let reply = match self.store.maintain(what) {
+            Ok(lines) => Decision::Reply(lines.join("\n")),
+            Err(error) => command::failure(&error),
+        };
+        self.counts.inputs += 1;
+        Some(Outcome { decisions: vec![reply], ..Outcome::default() })
     }
 
     fn rollback(&mut self) {

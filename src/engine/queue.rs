@@ -236,6 +236,15 @@ impl Queue {
                         continue;
                     }
                 }
+                // What is done with the store as a whole cannot share a transaction.
+                if super::command::maintenance(&entry.input.kind).is_some() {
+                    if group.is_empty() {
+                        group.push(entry);
+                    } else {
+                        state.waiting.push_front(entry);
+                    }
+                    break;
+                }
                 group.push(entry);
             }
             if !group.is_empty() {

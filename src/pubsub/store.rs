@@ -254,6 +254,15 @@ pub struct AutoSubscription {
     pub expire_at: Timestamp,
 }
 
+/// What an administrator may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Maintenance {
+    /// Looks for damage.
+    IntegrityCheck,
+    /// Gives the room of what was deleted back.
+    Vacuum,
+}
+
 /// A place where data is kept: a SQLite file, memory.
 pub trait Store: Send {
     /// Begins the one write transaction.
@@ -266,6 +275,9 @@ pub trait Store: Send {
 
     /// Rows, bytes and the like for statistics: name and value.
     fn statistics(&mut self) -> Result<Vec<(&'static str, i64)>>;
+
+    /// Does something with the store as a whole, which may take a while; "ok", or what was found, line by line.
+    fn maintain(&mut self, what: Maintenance) -> Result<Vec<String>>;
 }
 
 /// A way to read beside the writer.

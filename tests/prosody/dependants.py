@@ -75,14 +75,14 @@ def event_about(node):
     return lambda e: e.find(f"{{{EVENT}}}event/{{{EVENT}}}items[@node='{node}']") is not None
 
 
-def shell(server, command):
+def shell(server, *command):
     arguments = ["prosodyctl", "--config", server["config"], "shell"]
     if server["version"].startswith("0.12"):
-        done = subprocess.run(arguments, input=command + "\nquit\n", capture_output=True, text=True, timeout=30)
+        done = subprocess.run(arguments, input=" ".join(command) + "\nquit\n", capture_output=True, text=True, timeout=30)
     else:
         from os import environ
         environment = dict(environ, PAM_PPS_BIND=":".join([str(HERE.parent.parent), server["data"]]))
-        done = subprocess.run([str(HERE / "sid-root.sh"), "run", *arguments, command], env=environment, capture_output=True,
+        done = subprocess.run([str(HERE / "sid-root.sh"), "run", *arguments, *command], env=environment, capture_output=True,
                               text=True, timeout=30)
     return done.stdout + done.stderr
 

@@ -358,6 +358,60 @@ def a_deleted_account_takes_its_nodes_along(arguments):
 
 
 @check
+def administrators_have_commands(arguments):
+    with Server("--admin", "juliet@localhost", *arguments) as server:
+        romeo = Client(server, "romeo@localhost")
+        juliet = Client(server, "juliet@localhost")
+        juliet.send("<presence/>")
+        good(juliet.iq("set", f"<pubsub xmlns='{PUBSUB}'><create node='two words'/></pubsub>", to="pubsub.localhost"))
+        good(juliet.iq("set", publish("two words", "1", ENTRY % 1), to="pubsub.localhost"))
+        good(juliet.iq("set", publish("mine", "1", ENTRY % 1, access_model="open")))
+        for node, service in (("two words", "pubsub.localhost"), ("mine", "juliet@localhost")):
+            good(romeo.iq("set", f"<pam xmlns='urn:xmpp:pam:0' jid='{service}'><subscribe xmlns='{PUBSUB}' node='{node}'"
+                          " jid='romeo@localhost'><public xmlns='urn:xmpp:pps:0'/></subscribe></pam>"))
+
+        def says(command, *wanted):
+            out = shell(server, f"pam_pps:{command}")
+            for text in wanted:
+                assert text in out, f"{command}: {text!r} is not in {out}"
+            return out
+        says("list_nodes('pubsub.localhost')", "two words\topen\t1 items\t1 subscribers")
+        says("list_nodes('juliet@localhost')", "mine\topen\t1 items\t1 subscribers")
+        says("list_subscriptions('pubsub.localhost', 'two words')", "romeo@localhost\tsubscribed\tpublic")
+        says("list_pam('romeo@localhost')", "juliet@localhost\tmine\tsubscribed", "pubsub.localhost\ttwo words\tsubscribed")
+        says("list_public('romeo@localhost')", "juliet@localhost\tmine\tsince 2", "pubsub.localhost\ttwo words\tsince 2")
+        says("list_public_subscribers('juliet@localhost', 'mine')", "romeo@localhost\tsince 2")
+        says("end_subscription('juliet@localhost', 'mine', 'romeo@localhost')", "ended 1 of romeo@localhost")
+        assert "mine" not in says("list_pam('romeo@localhost')", "two words")
+        assert "mine" not in says("list_public('romeo@localhost')", "two words")
+        says("integrity_check('localhost')", "ok")
+        says("vacuum('pubsub.localhost')", "ok")
+        says("statistics('localhost')", "inputs_total ", "queue_length ")
+        says("delete_node('pubsub.localhost', 'two words')", "deleted two words")
+        assert "two words" not in says("list_nodes('pubsub.localhost')", "0 lines")
+        says("list_nodes('elsewhere.example')", "elsewhere.example")
+        for wrong in ("'nobody@@localhost'", ""):
+            out = says(f"list_nodes({wrong})")
+            assert "mod_pam_pps serves" in out or "argument 'service'" in out, out
+        says("list_subscriptions('juliet@localhost')", "argument 'node'")
+        says("delete_node('juliet@localhost', 'nothing')", "nothing is no node of juliet@localhost")
+        says("end_subscription('juliet@localhost', 'mine', 'romeo@localhost')", "romeo@localhost is not subscribed to mine")
+        says("end_subscription('juliet@localhost', 'mine', 'a@b', 'c')", "Too many arguments")
+        if not server["version"].startswith("0.12"):
+            out = shell(server, "pam_pps", "list_nodes", "juliet@localhost")
+            assert "mine\topen" in out, out
+            out = shell(server, "help", "pam_pps")
+            assert "list_public_subscribers" in out, out
+        module(server, "reload", "localhost")
+        says("list_nodes('juliet@localhost')", "mine\topen")
+        module(server, "unload", "localhost")
+        out = says("list_nodes('juliet@localhost')")
+        assert "mine\topen" not in out and "attempt to" not in out, out
+        says("list_nodes('pubsub.localhost')", "0 lines")
+        assert "\terror\t" not in server.log(), [line for line in server.log().splitlines() if "\terror\t" in line]
+
+
+@check
 def figures_reach_prosodys_statistics(arguments):
     with Server("--module", "http_openmetrics", "--set", "openmetrics_allow_ips = { '127.0.0.1' }", "--set", "http_host = 'localhost'",
                 *arguments) as server:

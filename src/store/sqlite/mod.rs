@@ -31,7 +31,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::pubsub::store::{ReadStore, Store, Transaction};
+use crate::pubsub::store::{Maintenance, ReadStore, Store, Transaction};
 use reader::Reader;
 use transaction::Open;
 
@@ -252,5 +252,35 @@ impl Store for Sqlite {
             ("wal_bytes", size("-wal")),
             ("cache_limit_bytes", i64::try_from(self.options.cache_bytes).unwrap_or(i64::MAX)),
         ])
+    }
+
+    fn maintain(&mut self, what: Maintenance) -> Result<Vec<String>> {
+        let ok = || vec!["ok".to_owned()];
+        match what {
+            Maintenance::Vacuum => {
+                self.connection.execute_batch("VACUUM").map_err(failed)?;
+                // Readers that are busy keep the log from being emptied; it is the next time.
+                let mut statement = self.connection.prepare("PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;
+                statement.query_row([], |_| Ok(())).map_err(failed)?;
+                Ok(ok())
+            }
+            Maintenance::IntegrityCheck => {
+                let mut found = self.lines("PRAGMA integrity_check")?;
+                found.retain(|line| line != "ok");
+                found.extend(
+                    self.lines("PRAGMA foreign_key_check")?.into_iter().map(|table| format!("foreign key: {table}")),
+                );
+                Ok(if found.is_empty() { ok() } else { found })
+            }
+        }
+    }
+}
+
+impl Sqlite {
+    /// The first column of what a statement gives.
+    fn lines(&self, statement: &str) -> Result<Vec<String>> {
+        let mut statement = self.connection.prepare(statement).map_err(failed)?;
+        let rows = statement.query_map([], |row| row.get(0)).map_err(failed)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(failed)
     }
 }

@@ -11,7 +11,9 @@ use rusqlite::{Connection, StatementStatus};
 use super::{Durability, MIGRATIONS, Options, Sqlite, apply, migrate, statements};
 use crate::error::{Error, ErrorKind, Result};
 use crate::jid::Jid;
-use crate::pubsub::store::{NewSubscription, NodeKey, Place, ServiceKey, Store, SubscriptionKey, Transaction};
+use crate::pubsub::store::{
+    Maintenance, NewSubscription, NodeKey, Place, ServiceKey, Store, SubscriptionKey, Transaction,
+};
 use crate::pubsub::{Counters, Item, SubId, SubscriptionOptions, SubscriptionState};
 use crate::store::conformance::{Folder, SERVICE, at, commit, item, make_node, new_node};
 
@@ -352,6 +354,31 @@ fn statistics_name_what_they_count() {
     }
     assert_eq!(of("free_pages"), Some(0));
     assert!(of("file_bytes").is_some());
+}
+
+#[test]
+fn maintenance() {
+    let folder = Folder::new();
+    let mut store = open(&folder.database());
+    let node = new_node(&mut store, "blog");
+    assert_eq!(store.maintain(Maintenance::IntegrityCheck).expect("it looks"), ["ok"]);
+    let pages = |store: &mut Sqlite| store.statistics().expect("statistics")[0];
+    for seq in 1..500 {
+        let mut transaction = store.begin().expect("begins");
+        let payload = "x".repeat(1_000).into();
+        transaction.insert_item(node, &Item { payload, ..item(seq, &format!("i{seq}")) }).expect("inserted");
+        transaction.commit().expect("committed");
+    }
+    let full = pages(&mut store);
+    let mut transaction = store.begin().expect("begins");
+    transaction.delete_all_items(node).expect("deleted");
+    transaction.commit().expect("committed");
+    assert_eq!(store.maintain(Maintenance::Vacuum).expect("it tidies up"), ["ok"]);
+    assert!(pages(&mut store).1 * 2 < full.1, "{full:?}, {:?}", pages(&mut store));
+    assert_eq!(store.maintain(Maintenance::IntegrityCheck).expect("it looks"), ["ok"]);
+    store.connection.execute_batch("PRAGMA foreign_keys = OFF; DELETE FROM nodes;").expect("damage");
+    let found = store.maintain(Maintenance::IntegrityCheck).expect("it looks");
+    assert!(found.iter().any(|line| line.contains("foreign key: counters")), "{found:?}");
 }
 
 // ---- failures ----
