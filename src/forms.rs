@@ -1,6 +1,7 @@
-//! Data forms (XEP-0004, version 2.13): reading what was submitted, writing what is offered.
+//! Data forms (XEP-0004, version 2.13.2): reading what was submitted, writing what is offered.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use crate::ns;
 use crate::xml::{Element, Writer};
@@ -35,6 +36,7 @@ impl<'d> Form<'d> {
     /// Reads `<x xmlns='jabber:x:data'/>`.
     pub fn read(x: Element<'d>) -> Result<Self, Malformed> {
         let mut fields: Vec<(&str, Vec<Cow<'_, str>>)> = Vec::new();
+        let mut known = HashSet::new();
         for field in x.children().filter(|child| child.is("field", ns::DATA_FORMS)) {
             let Some(var) = field.attr("var") else {
                 // A field of type "fixed" is there to be read by people (section 3.3).
@@ -43,7 +45,7 @@ impl<'d> Form<'d> {
                 }
                 return Err(Malformed::Unnamed);
             };
-            if fields.iter().any(|(known, _)| *known == var) {
+            if !known.insert(var) {
                 return Err(Malformed::Twice(var.to_owned()));
             }
             let values = field.children().filter(|child| child.is("value", ns::DATA_FORMS)).map(|v| v.text());

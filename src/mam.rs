@@ -94,7 +94,7 @@ impl<'d> Query<'d> {
         };
         let mut writer = Writer::with_capacity(256);
         writer.start_ns("fin", ns::MAM).optional_attr("complete", complete.then_some("true"));
-        rsm::write(&mut writer, ends, Some(index), count);
+        rsm::write(&mut writer, ends, Some(index), Some(count));
         writer.finish()
     }
 }

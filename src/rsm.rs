@@ -45,6 +45,8 @@ impl<'d> Query<'d> {
             let text = child.text();
             match child.name() {
                 "max" => query.max = Some(number(&text)?),
+                // "Before the first item" is what no <after/> at all says too (section 2.2).
+                "after" if text.is_empty() => positions += 1,
                 "after" => (query.position, positions) = (Position::After(text), positions + 1),
                 "before" => {
                     query.position = if text.is_empty() { Position::Last } else { Position::Before(text) };
@@ -66,15 +68,18 @@ fn number(text: &str) -> Result<u64, Malformed> {
 }
 
 /// Writes the `<set/>` of an answer: `members` are the first and the last identifier of the page, if it has any; `index` is
-/// the place of the first, if it is known.
-pub fn write(writer: &mut Writer, members: Option<(&str, &str)>, index: Option<u64>, count: u64) {
+/// the place of the first, and `count` the size of the set, if they are known.
+pub fn write(writer: &mut Writer, members: Option<(&str, &str)>, index: Option<u64>, count: Option<u64>) {
     writer.start_ns("set", ns::RSM);
     if let Some((first, last)) = members {
         let index = index.map(|index| index.to_string());
         writer.start("first").optional_attr("index", index.as_deref()).text(first).end();
         writer.start("last").text(last).end();
     }
-    writer.start("count").text(&count.to_string()).end().end();
+    if let Some(count) = count {
+        writer.start("count").text(&count.to_string()).end();
+    }
+    writer.end();
 }
 
 #[cfg(test)]
@@ -96,6 +101,7 @@ mod tests {
         assert_eq!(query(&set("<max>10</max>")), Ok(Some((Some(10), format!("{:?}", Position::First)))));
         assert_eq!(query(&set("<before/>")), Ok(Some((None, format!("{:?}", Position::Last)))));
         assert_eq!(query(&set("<max>1</max><after>a</after>")), Ok(Some((Some(1), "After(\"a\")".into()))));
+        assert_eq!(query(&set("<after/>")), Ok(Some((None, format!("{:?}", Position::First)))));
         assert_eq!(query(&set("<max>-1</max>")), Err(()));
         assert_eq!(query(&set("<after>a</after><before/>")), Err(()));
     }

@@ -1,4 +1,4 @@
-//! XEP-0060 (1.27.0), approval of subscriptions: the request to owners, their answer, and the command that asks for
+//! XEP-0060 (1.30.0), approval of subscriptions: the request to owners, their answer, and the command that asks for
 //! what is pending (sections 8.6 and 8.7).
 
 use super::{DocumentInfo, Extension, Reply, Request, Route, Where};

@@ -1,4 +1,4 @@
-//! XEP-0115 (1.6.0) and XEP-0390 (0.4.0): what clients want, from the hash in their presence.
+//! XEP-0115 (1.6.0) and XEP-0390 (0.3.2): what clients want, from the hash in their presence.
 //!
 //! A hash is asked about once, however many clients show it. What comes back is kept under the hash that it really has:
 //! an answer that does not fit what the client showed counts for that client alone, and the next one is asked.
@@ -36,7 +36,7 @@ impl Extension for Capabilities {
             DocumentInfo {
                 number: "0390",
                 title: "Entity Capabilities 2.0",
-                version: "0.4.0",
+                version: "0.3.2",
                 complete: true,
                 notes: "the receiving side",
             },

@@ -1,4 +1,4 @@
-//! XEP-0030 (2.5rc3): what services and nodes say of themselves, and which nodes there are.
+//! XEP-0030 (2.5.0): what services and nodes say of themselves, and which nodes there are.
 //!
 //! The host answers for an account to its owner and contacts, with what [`features`] lists. Strangers get the same short
 //! answer for accounts that exist and for those that do not. Whether a node is shown depends on the node alone.
@@ -37,14 +37,14 @@ impl Extension for Disco {
             DocumentInfo {
                 number: "0030",
                 title: "Service Discovery",
-                version: "2.5rc3",
+                version: "2.5.0",
                 complete: true,
                 notes: "services and nodes",
             },
             DocumentInfo {
                 number: "0462",
                 title: "PubSub Type Filtering",
-                version: "0.1.0",
+                version: "0.1.1",
                 complete: true,
                 notes: "",
             },
@@ -220,10 +220,13 @@ fn items(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
         Some(filter) => Some(Form::child_of(filter)?),
         None => None,
     };
+    if form.as_ref().is_some_and(|form| !form.fits(ns::PUBSUB_FILTER)) {
+        return Err(StanzaError::new(Condition::BadRequest).text("the form is not of urn:xmpp:pubsub-filter:0").into());
+    }
     let filter = type_filter(form.as_ref())?;
     let nodes = context.stored_service(&request.service)?.map_or(0, |row| row.nodes);
     let listing = if nodes > COUNTED {
-        large_listing(context, request, query.as_ref(), filter.as_ref(), nodes)?
+        large_listing(context, request, query.as_ref(), filter.as_ref())?
     } else {
         exact_listing(context, request, query.as_ref(), filter.as_ref())?
     };
@@ -236,7 +239,7 @@ fn items(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
         }
         writer.end();
     }
-    if query.is_some() || (listing.nodes.len() as u64) < listing.count {
+    if query.is_some() || listing.more {
         let ends = listing.nodes.first().zip(listing.nodes.last());
         let members = ends.map(|(first, last)| (first.name.as_str(), last.name.as_str()));
         rsm::write(&mut writer, members, listing.index, listing.count);
@@ -244,16 +247,19 @@ fn items(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
     Ok(Reply::Result(writer.finish()))
 }
 
-/// Up to this many nodes are all looked at, so that count and index are exact for each requester. Beyond, a page costs
-/// what it shows: the count is that of all nodes, which XEP-0059 (section 2.2) allows.
+/// Up to this many nodes are all looked at, so that count and index are exact for each requester. Beyond, a page costs what
+/// it shows: there is no count (XEP-0059, section 2.2, allows that), since that of all nodes would tell of hidden ones.
 const COUNTED: i64 = 5_000;
 
-/// Nodes that a requester is shown.
+/// Nodes that a requester is shown. Their order is that of their names, so that a page is found whether or not the node
+/// beside it is still there, and a hidden node cannot be told from a missing one.
 struct Listing {
     nodes: Vec<Node>,
     /// Place of the first one, if it was found out.
     index: Option<u64>,
-    count: u64,
+    count: Option<u64>,
+    /// Whether there are others.
+    more: bool,
 }
 
 fn limit(query: Option<&Query<'_>>) -> usize {
@@ -272,17 +278,15 @@ fn exact_listing(
         visible.extend(chunk);
     }
     let (count, max) = (visible.len(), limit(query));
-    let place = |name: &str| visible.iter().position(|node| node.name.as_str() == name);
-    let gone = || StanzaError::new(Condition::ItemNotFound);
     let (from, to) = match query.map(|query| &query.position) {
         None | Some(Position::First) => (0, max),
         Some(Position::Last) => (count.saturating_sub(max), count),
         Some(Position::After(name)) => {
-            let at = place(name).ok_or_else(gone)? + 1;
+            let at = visible.partition_point(|node| node.name.as_str() <= &**name);
             (at, at + max)
         }
         Some(Position::Before(name)) => {
-            let at = place(name).ok_or_else(gone)?;
+            let at = visible.partition_point(|node| node.name.as_str() < &**name);
             (at.saturating_sub(max), at)
         }
         Some(Position::Index(index)) => {
@@ -291,7 +295,8 @@ fn exact_listing(
         }
     };
     let nodes: Vec<Node> = visible.drain(from.min(count)..to.min(count)).collect();
-    Ok(Listing { nodes, index: Some(from as u64), count: count as u64 })
+    let more = nodes.len() < count;
+    Ok(Listing { nodes, index: Some(from as u64), count: Some(count as u64), more })
 }
 
 fn large_listing(
@@ -299,15 +304,11 @@ fn large_listing(
     request: &Request<'_>,
     query: Option<&Query<'_>>,
     filter: Option<&TypeFilter<'_>>,
-    count: i64,
 ) -> Handled<Listing> {
     let max = limit(query);
     let (mut after, index) = match query.map(|query| &query.position) {
         None | Some(Position::First | Position::Index(0)) => (None, Some(0)),
-        Some(Position::After(name)) => {
-            context.existing_node(&request.service, name)?;
-            (Some(name.clone().into_owned()), None)
-        }
+        Some(Position::After(name)) => (Some(name.clone().into_owned()), None),
         Some(Position::Last | Position::Before(_) | Position::Index(_)) => {
             let error = StanzaError::new(Condition::FeatureNotImplemented);
             return Err(error.text("a service of this size is paged forwards only").into());
@@ -318,8 +319,9 @@ fn large_listing(
         let Some(chunk) = visible_nodes(context, request, filter, &mut after)? else { break };
         nodes.extend(chunk);
     }
+    let more = nodes.len() >= max;
     nodes.truncate(max);
-    Ok(Listing { nodes, index, count: u64::try_from(count).unwrap_or(0) })
+    Ok(Listing { nodes, index, count: None, more })
 }
 
 /// The visible ones of the next few nodes after `after`, which moves on; none at the end.
@@ -353,20 +355,27 @@ const CHUNK: usize = 100;
 
 /// The items of a node, by their names (section 5.5 of XEP-0060).
 fn node_items(context: &mut Context<'_>, request: &Request<'_>, name: &str) -> Handled<Reply> {
+    if let Some(reply) = virtual_node(context, request, Operation::Names, name)? {
+        return Ok(reply);
+    }
     let Some(node) = context.node(&request.service, name)? else {
         if request.service.host.policy.kind == Kind::Account {
             return Ok(Reply::Pass);
         }
         return Err(StanzaError::new(Condition::ItemNotFound).into());
     };
+    let query = Query::child_of(request.element)?;
     context.check(&request.service, &node, &request.from, Action::Retrieve)?;
-    let live_after = context.live_after(&node);
-    let place = crate::pubsub::store::Place::Last;
-    let page = context.store().items(node.key, &node.counters, live_after, place, PAGE as u64)?;
-    let mut writer = Writer::with_capacity(page.rows.len() * 96 + 128);
+    let page = context.page_of_items(&node, query.as_ref(), None, false)?;
+    let ids: Vec<&str> = page.rows.iter().map(|item| item.id.as_str()).collect();
+    let mut writer = Writer::with_capacity(ids.len() * 96 + 256);
     writer.start_ns("query", ns::DISCO_ITEMS).attr("node", name);
-    for item in &page.rows {
-        writer.start("item").attr("jid", request.service.jid.as_str()).attr("name", item.id.as_str()).end();
+    for id in &ids {
+        writer.start("item").attr("jid", request.service.jid.as_str()).attr("name", id).end();
+    }
+    if query.is_some() || (ids.len() as u64) < page.count {
+        let members = ids.first().zip(ids.last()).map(|(first, last)| (*first, *last));
+        rsm::write(&mut writer, members, Some(page.index), Some(page.count));
     }
     Ok(Reply::Result(writer.finish()))
 }

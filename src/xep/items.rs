@@ -1,5 +1,6 @@
 //! XEP-0060: publishing, removing and retrieving items (sections 6.5, 7.1, 7.2).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::options::{apply_publish_options, check_publish_options, publish_options};
@@ -245,6 +246,7 @@ pub(super) fn retract(context: &mut Context<'_>, request: &Request<'_>, retract:
     let node = context.existing_node(service, name)?;
     let live_after = context.live_after(&node);
     let mut found: Vec<ItemId> = Vec::new();
+    let mut known = HashSet::new();
     for id in ids {
         let item = context.store().item(node.key, id, live_after)?;
         // Rights first: whoever may not remove anything does not learn what is there.
@@ -256,7 +258,7 @@ pub(super) fn retract(context: &mut Context<'_>, request: &Request<'_>, retract:
             return Err(unsupported("persistent-items").into());
         }
         let item = item.ok_or_else(|| StanzaError::new(Condition::ItemNotFound))?;
-        if !found.contains(&item.id) {
+        if known.insert(id) {
             found.push(item.id);
         }
     }
@@ -291,41 +293,121 @@ pub(super) fn retrieve(context: &mut Context<'_>, request: &Request<'_>, element
     }
     let live_after = context.live_after(&node);
     let mut ids = Vec::new();
+    let mut known = HashSet::new();
     for item in element.children().filter(|child| child.is("item", ns::PUBSUB)) {
         let id = item.attr("id").ok_or_else(|| bad(PubsubCondition::ItemRequired))?;
-        if !ids.contains(&id) {
+        if known.insert(id) {
             ids.push(id);
         }
     }
+    let too_many = || StanzaError::new(Condition::NotAcceptable).text("these are too many items for one answer");
+    if ids.len() as u64 > PAGE {
+        return Err(too_many().into());
+    }
     if !ids.is_empty() {
         let mut items = Vec::new();
+        let mut room = Room::new(context);
         for id in ids {
-            items.extend(context.store().item(node.key, id, live_after)?);
+            let item = context.store().item(node.key, id, live_after)?;
+            if item.as_ref().is_some_and(|item| !room.holds(item)) {
+                return Err(too_many().into());
+            }
+            items.extend(item);
         }
         return Ok(answer(request, &node, name, &items, None));
     }
-    let counters = node.counters;
-    let (place, limit) = match &query {
-        None => (Place::Last, max_items.unwrap_or(PAGE).min(PAGE)),
-        Some(query) => {
-            let mut position_of = |id: &str| -> Handled<i64> {
-                let item = context.store().item(node.key, id, live_after)?;
-                Ok(item.ok_or_else(|| StanzaError::new(Condition::ItemNotFound))?.seq)
-            };
-            let place = match &query.position {
-                Position::First => Place::First,
-                Position::Last => Place::Last,
-                Position::After(id) => Place::After(position_of(id)?),
-                Position::Before(id) => Place::Before(position_of(id)?),
-                Position::Index(index) => Place::Index(*index),
-            };
-            (place, query.max.unwrap_or(PAGE).min(PAGE))
-        }
-    };
-    let page = context.store().items(node.key, &counters, live_after, place, limit)?;
-    let truncated = max_items.is_none() && (page.rows.len() as u64) < page.count;
+    let page = context.page_of_items(&node, query.as_ref(), max_items, true)?;
+    let truncated = (page.rows.len() as u64) < page.count.min(max_items.unwrap_or(u64::MAX));
     let shown = (query.is_some() || truncated).then_some(&page);
     Ok(answer(request, &node, name, &page.rows, shown))
+}
+
+impl Context<'_> {
+    /// A page of the items of a node, the newest ones if none was asked for. With payloads it is no longer than a stanza
+    /// that is read: whoever wants more pages on.
+    pub(crate) fn page_of_items(
+        &mut self,
+        node: &Node,
+        query: Option<&Query<'_>>,
+        max_items: Option<u64>,
+        payloads: bool,
+    ) -> Handled<Page<Item>> {
+        let live_after = self.live_after(node);
+        let mut position_of = |id: &str| -> Handled<i64> {
+            let item = self.store().item(node.key, id, live_after)?;
+            Ok(item.ok_or_else(|| StanzaError::new(Condition::ItemNotFound))?.seq)
+        };
+        let mut place = match query.map(|query| &query.position) {
+            None | Some(Position::Last) => Place::Last,
+            Some(Position::First) => Place::First,
+            Some(Position::After(id)) => Place::After(position_of(id)?),
+            Some(Position::Before(id)) => Place::Before(position_of(id)?),
+            Some(Position::Index(index)) => Place::Index(*index),
+        };
+        let backwards = matches!(place, Place::Last | Place::Before(_));
+        let limit = query.and_then(|query| query.max).or(max_items).unwrap_or(PAGE).min(PAGE);
+        let mut room = Room::new(self);
+        let mut page: Option<Page<Item>> = None;
+        loop {
+            let got = page.as_ref().map_or(0, |page| page.rows.len() as u64);
+            let wanted = CHUNK.min(limit - got);
+            let mut chunk = self.store().items(node.key, &node.counters, live_after, place, wanted)?;
+            let complete = (chunk.rows.len() as u64) < wanted;
+            if backwards {
+                chunk.rows.reverse();
+            }
+            let read = chunk.rows.len();
+            if payloads {
+                chunk.rows.truncate(chunk.rows.iter().take_while(|item| room.holds(item)).count());
+            } else {
+                chunk.rows.iter_mut().for_each(|item| item.payload = "".into());
+            }
+            let full = chunk.rows.len() < read;
+            // From the end on, the place of the first one is known when all are there.
+            let end = chunk.index + read as u64;
+            let page = page.get_or_insert(Page {
+                rows: Vec::new(),
+                index: if backwards { end } else { chunk.index },
+                ..chunk
+            });
+            page.rows.append(&mut chunk.rows);
+            match page.rows.last() {
+                Some(last) if !complete && !full && (page.rows.len() as u64) < limit => {
+                    place = if backwards { Place::Before(last.seq) } else { Place::After(last.seq) };
+                }
+                _ => break,
+            }
+        }
+        let mut page = page.unwrap_or(Page { rows: Vec::new(), count: 0, index: 0 });
+        if backwards {
+            page.index = page.index.saturating_sub(page.rows.len() as u64);
+            page.rows.reverse();
+        }
+        Ok(page)
+    }
+}
+
+/// Items read at a time.
+const CHUNK: u64 = 64;
+
+/// What is left of the longest answer.
+struct Room {
+    bytes: usize,
+    empty: bool,
+}
+
+impl Room {
+    fn new(context: &Context<'_>) -> Self {
+        Self { bytes: context.memory.settings.limits.bytes, empty: true }
+    }
+
+    /// Takes the room that the item needs; the first one has it, whatever its size.
+    fn holds(&mut self, item: &Item) -> bool {
+        let size = item.payload.len() + item.id.as_str().len() + 64;
+        let fits = std::mem::take(&mut self.empty) || size <= self.bytes;
+        self.bytes = self.bytes.saturating_sub(size);
+        fits
+    }
 }
 
 fn answer(request: &Request<'_>, node: &Node, name: &str, items: &[Item], page: Option<&Page<Item>>) -> Reply {
@@ -339,7 +421,7 @@ fn answer(request: &Request<'_>, node: &Node, name: &str, items: &[Item], page: 
     writer.end();
     if let Some(page) = page {
         let members = items.first().zip(items.last()).map(|(first, last)| (first.id.as_str(), last.id.as_str()));
-        rsm::write(&mut writer, members, Some(page.index), page.count);
+        rsm::write(&mut writer, members, Some(page.index), Some(page.count));
     }
     Reply::Result(writer.finish())
 }

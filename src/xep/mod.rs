@@ -98,6 +98,8 @@ pub(crate) enum Reply {
 pub(crate) enum Operation {
     /// Reading items.
     Items,
+    /// disco#items: the names of items.
+    Names,
     /// Subscribing or unsubscribing, and the options of that.
     Subscribe,
     /// Anything that changes the node or its items, and all owners' requests.

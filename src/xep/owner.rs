@@ -1,4 +1,6 @@
-//! XEP-0060 (1.27.0), requests of owners: the namespace `pubsub#owner` and creation (section 8).
+//! XEP-0060 (1.30.0), requests of owners: the namespace `pubsub#owner` and creation (section 8).
+
+use std::collections::HashSet;
 
 use super::options::{apply_config, write_config_form};
 use super::requests::{action, is_account_itself, listed_jid, node_name, write_subscription};
@@ -170,9 +172,10 @@ fn each_entry<'d>(
 ) -> Handled<Reply> {
     let entries: Vec<_> = list.children().filter(|entry| entry.is(entry_name, ns::PUBSUB_OWNER)).collect();
     let mut jids = Vec::with_capacity(entries.len());
+    let mut known = HashSet::with_capacity(entries.len());
     for entry in &entries {
         let jid = listed_jid(*entry)?;
-        if jids.contains(&jid) {
+        if !known.insert(jid.clone()) {
             return Err(StanzaError::new(Condition::BadRequest).text(format!("{jid} is listed twice")).into());
         }
         jids.push(jid);

@@ -59,6 +59,7 @@ impl Extension for Pps {
         let list = open_list(context, request, special)?;
         match operation {
             Operation::Items => retrieve(context, request, &list, node).map(Some),
+            Operation::Names => names(context, request, &list, node).map(Some),
             Operation::Info => Ok(Some(info(node))),
             Operation::Subscribe => prepare_subscription(context, request, node),
             Operation::Archive => query(context, request, &list, node).map(Some),
@@ -187,28 +188,17 @@ fn retrieve(context: &mut Context<'_>, request: &Request<'_>, list: &List, node:
     if max_items == Some(0) {
         return Err(StanzaError::new(Condition::BadRequest).text("max_items is a positive number").into());
     }
-    let query = Query::child_of(request.element)?;
     let ids: Vec<&str> =
         items.children().filter(|c| c.is("item", ns::PUBSUB)).filter_map(|item| item.attr("id")).collect();
+    if ids.len() as u64 > PAGE {
+        return Err(StanzaError::new(Condition::NotAcceptable).text("these are too many items for one answer").into());
+    }
     let mut entries = Vec::new();
     let mut shown = None;
     if ids.is_empty() {
-        let mut position = |id: &str| match list.find(context, id)? {
-            Some(entry) => Ok(entry.position),
-            None => not_found(),
-        };
-        let place = match query.as_ref().map(|query| &query.position) {
-            None | Some(Position::Last) => Place::Last,
-            Some(Position::First) => Place::First,
-            Some(Position::After(id)) => Place::After(position(id)?),
-            Some(Position::Before(id)) => Place::Before(position(id)?),
-            Some(Position::Index(index)) => Place::Index(*index),
-        };
-        let limit = query.as_ref().and_then(|query| query.max).or(max_items).unwrap_or(PAGE).min(PAGE);
-        let page = list.read(context, place, limit)?;
-        let truncated = max_items.is_none() && (page.rows.len() as u64) < page.count;
-        shown = (query.is_some() || truncated).then_some((page.index, page.count));
-        entries = page.rows;
+        let page = list.page(context, request, max_items)?;
+        shown = page.shown.then_some((page.index, page.count));
+        entries = page.entries;
     } else {
         for id in ids {
             entries.extend(list.find(context, id)?);
@@ -225,9 +215,57 @@ fn retrieve(context: &mut Context<'_>, request: &Request<'_>, list: &List, node:
     writer.end();
     if let Some((index, count)) = shown {
         let members = ids.first().zip(ids.last()).map(|(first, last)| (first.as_str(), last.as_str()));
-        rsm::write(&mut writer, members, Some(index), count);
+        rsm::write(&mut writer, members, Some(index), Some(count));
     }
     Ok(Reply::Result(writer.finish()))
+}
+
+/// The members by their names only, as disco shows items (section 5.5 of XEP-0060).
+fn names(context: &mut Context<'_>, request: &Request<'_>, list: &List, node: &str) -> Handled<Reply> {
+    let page = list.page(context, request, None)?;
+    let ids: Vec<String> = page.entries.iter().map(|entry| list.item_id(context, entry)).collect();
+    let mut writer = Writer::with_capacity(ids.len() * 96 + 256);
+    writer.start_ns("query", ns::DISCO_ITEMS).attr("node", node);
+    for id in &ids {
+        writer.start("item").attr("jid", request.service.jid.as_str()).attr("name", id).end();
+    }
+    if page.shown {
+        let members = ids.first().zip(ids.last()).map(|(first, last)| (first.as_str(), last.as_str()));
+        rsm::write(&mut writer, members, Some(page.index), Some(page.count));
+    }
+    Ok(Reply::Result(writer.finish()))
+}
+
+/// A part of a list as it is answered.
+struct Part {
+    entries: Vec<PublicEntry>,
+    index: u64,
+    count: u64,
+    /// Whether the answer says which part it is: because a page was asked for, or because there is more.
+    shown: bool,
+}
+
+impl List {
+    /// The page that was asked for; the newest members if none was.
+    fn page(&self, context: &mut Context<'_>, request: &Request<'_>, max_items: Option<u64>) -> Handled<Part> {
+        let query = Query::child_of(request.element)?;
+        let mut position = |id: &str| match self.find(context, id)? {
+            Some(entry) => Ok(entry.position),
+            None => not_found(),
+        };
+        let place = match query.as_ref().map(|query| &query.position) {
+            None | Some(Position::Last) => Place::Last,
+            Some(Position::First) => Place::First,
+            Some(Position::After(id)) => Place::After(position(id)?),
+            Some(Position::Before(id)) => Place::Before(position(id)?),
+            Some(Position::Index(index)) => Place::Index(*index),
+        };
+        let limit = query.as_ref().and_then(|query| query.max).or(max_items).unwrap_or(PAGE).min(PAGE);
+        let Page { rows: entries, count, index } = self.read(context, place, limit)?;
+        let wanted = count.min(max_items.unwrap_or(u64::MAX));
+        let shown = query.is_some() || (entries.len() as u64) < wanted;
+        Ok(Part { entries, index, count, shown })
+    }
 }
 
 // ---- archive ----

@@ -1,4 +1,4 @@
-//! XEP-0060 (1.27.0), requests of everyone: the elements of the namespace `pubsub` (sections 5.6, 5.7, 6).
+//! XEP-0060 (1.30.0), requests of everyone: the elements of the namespace `pubsub` (sections 5.6, 5.7, 6).
 //!
 //! Several subscriptions of one JID to one node are not offered, so there are no SubIDs on the wire; full JIDs of one
 //! account are subscriptions of their own.
@@ -25,23 +25,23 @@ impl Extension for Requests {
             DocumentInfo {
                 number: "0060",
                 title: "Publish-Subscribe",
-                version: "1.27.0",
+                version: "1.30.0",
                 complete: false,
                 notes: "accounts and component; without several subscriptions of one JID, digests and content filters",
             },
             DocumentInfo {
                 number: "0004",
                 title: "Data Forms",
-                version: "2.13.1",
+                version: "2.13.2",
                 complete: true,
                 notes: "as XEP-0060 uses them",
             },
             DocumentInfo {
                 number: "0059",
                 title: "Result Set Management",
-                version: "1.0.1",
+                version: "1.0",
                 complete: true,
-                notes: "items and public lists, with exact count and index",
+                notes: "items, nodes and public lists; beyond 5,000 nodes forwards only",
             },
         ]
     }
