@@ -82,17 +82,42 @@ fn in_prosody(option: &OptionInfo, lua: &str) -> String {
     names.join(", ")
 }
 
+/// The names in one of the lists of ejabberd's module.
+fn erlang_list(text: &str, name: &str) -> Vec<String> {
+    let begin = text.find(&format!("-define({name},")).unwrap_or_else(|| panic!("pam_pps_options.erl has no {name}"));
+    let begin = begin + text[begin..].find('[').expect("a list begins") + 1;
+    let end = begin + text[begin..].find(']').expect("the list ends");
+    text[begin..end].split(',').map(|name| name.trim().to_owned()).collect()
+}
+
+/// What an option is called under `mod_pam_pps:` in `ejabberd.yml`.
+fn in_ejabberd(option: &OptionInfo, erlang: &str) -> String {
+    let lists = if option.per_service { &["OF_ACCOUNTS", "OF_SERVICES"][..] } else { &["OF_ENGINE"] };
+    let known = |list: &&str| erlang_list(erlang, list).iter().any(|name| name == option.name);
+    let mut names = Vec::new();
+    if lists.iter().any(|list| known(&list)) {
+        names.push(format!("`{}`", option.name));
+    }
+    if option.name == "max_items" {
+        names.push("`max_items_node`".to_owned());
+    }
+    names.join(", ")
+}
+
 #[test]
 fn table_of_options() {
     let lua = read("lua/pam_pps/options.lib.lua");
+    let erlang = read("erlang/src/pam_pps_options.erl");
     let mut table = String::new();
     for (title, per_service) in [("Of the engine", false), ("Of a host or component", true)] {
         let gap = if per_service { "\n" } else { "" };
-        writeln!(table, "{gap}| {title} | Prosody | Default | Meaning |\n| --- | --- | --- | --- |").expect("as above");
+        writeln!(table, "{gap}| {title} | Prosody | ejabberd | Default | Meaning |\n| --- | --- | --- | --- | --- |")
+            .expect("as above");
         for option in OPTIONS.iter().filter(|option| option.per_service == per_service) {
             let default = if option.default.is_empty() { String::new() } else { format!("`{}`", option.default) };
             let meaning = option.meaning.replace('|', "\\|");
-            writeln!(table, "| `{}` | {} | {default} | {meaning} |", option.name, in_prosody(option, &lua))
+            let (prosody, ejabberd) = (in_prosody(option, &lua), in_ejabberd(option, &erlang));
+            writeln!(table, "| `{}` | {prosody} | {ejabberd} | {default} | {meaning} |", option.name)
                 .expect("as above");
         }
     }
@@ -109,6 +134,23 @@ fn every_option_of_the_module_is_one_of_the_engine() {
                 "{list} has {name}, the engine has not"
             );
         }
+    }
+}
+
+#[test]
+fn both_servers_have_the_same_options() {
+    let lua = read("lua/pam_pps/options.lib.lua");
+    let erlang = read("erlang/src/pam_pps_options.erl");
+    let mut known: Vec<_> =
+        ["OF_ENGINE", "OF_ACCOUNTS", "OF_SERVICES"].iter().flat_map(|list| erlang_list(&erlang, list)).collect();
+    for list in ["of_engine", "of_service"] {
+        for name in lua_table(&lua, list).split('"').skip(1).step_by(2) {
+            assert!(known.iter().any(|known| known == name), "{name} is an option in Prosody alone");
+        }
+    }
+    known.sort();
+    for name in known {
+        assert!(OPTIONS.iter().any(|option| option.name == name), "ejabberd's module has {name}, the engine has not");
     }
 }
 

@@ -3,10 +3,11 @@
 -module(mod_pam_pps).
 -behaviour(gen_mod).
 
--protocol({xep, 60, '1.28.0'}).
+-protocol({xep, 60, '1.27.0'}).
 -protocol({xep, 163, '1.2.2'}).
--protocol({xep, 376, '0.3.0'}).
--protocol({xep, 465, '0.2.0'}).
+-protocol({xep, 376, '0.2'}).
+-protocol({xep, 462, '0.1.0'}).
+-protocol({xep, 465, '0.1.1'}).
 
 %% gen_mod
 -export([start/2, stop/1, reload/3, depends/2, mod_opt_type/1, mod_options/1, mod_doc/0]).
@@ -207,7 +208,7 @@ node_of(Record) -> fxml:get_tag_attr_s(<<"node">>, xmpp:encode(Record)).
 -spec take_request(iq()) -> iq() | drop.
 take_request(#iq{to = #jid{lserver = Server} = To} = IQ) ->
     case ejabberd_hooks:run_fold(privacy_check_packet, Server, allow, [To, IQ, in]) of
-	allow -> take(IQ);
+	allow -> take_allowed(IQ, Server);
 	deny ->
 	    ejabberd_router:route_error(IQ, xmpp:err_service_unavailable()),
 	    drop
@@ -354,9 +355,34 @@ add_features(empty, Features) -> {result, Features}.
 -spec route(stanza()) -> ok.
 route(#presence{} = Presence) ->
     feed(Presence);
+route(#iq{type = set, to = #jid{lserver = Domain}} = IQ) ->
+    {_, ServerHost} = pam_pps:domain(Domain),
+    _ = take_allowed(IQ, ServerHost),
+    ok;
 route(Stanza) ->
     _ = take(Stanza),
     ok.
+
+%% The rule `access_createnode', as mod_pubsub has it.
+-spec take_allowed(iq(), binary()) -> drop.
+take_allowed(IQ, ServerHost) ->
+    case is_creation(IQ) andalso gen_mod:get_module_opt(ServerHost, ?MODULE, access_createnode) of
+	Rule when is_boolean(Rule); Rule == undefined -> take(IQ);
+	Rule ->
+	    case acl:match_rule(ServerHost, Rule, IQ#iq.from) of
+		allow -> take(IQ);
+		deny ->
+		    Text = ?T("You're not allowed to create nodes"),
+		    ejabberd_router:route_error(IQ, xmpp:err_forbidden(Text, IQ#iq.lang)),
+		    drop
+	    end
+    end.
+
+-spec is_creation(iq()) -> boolean().
+is_creation(#iq{type = set, sub_els = [#xmlel{name = <<"pubsub">>} = El]}) ->
+    fxml:get_subtag(El, <<"create">>) /= false;
+is_creation(_) ->
+    false.
 
 %%%===================================================================
 %%% Internal functions

@@ -24,7 +24,8 @@
 %% Where an outcome goes, how often facts were asked for, and what it is about.
 -type tag() :: {Worker :: atom(), Rounds :: non_neg_integer(), context()}.
 
--record(state, {users = [] :: [binary()],
+-record(state, {engine :: pam_pps_nif:engine() | undefined,
+		users = [] :: [binary()],
 		timer :: reference() | undefined,
 		wake :: integer() | undefined}).
 
@@ -170,23 +171,22 @@ init([]) ->
     %% After a crash of this process the engine is still there.
     case persistent_term:get(?ENGINE, undefined) of
 	undefined -> {ok, #state{}};
-	_ ->
+	Engine ->
 	    Users = lists:usort([Host || {_, Host, _} <- maps:values(persistent_term:get(?DOMAINS, #{}))]),
 	    tick(),
-	    {ok, #state{users = Users}}
+	    {ok, #state{engine = Engine, users = Users}}
     end.
 
 -spec handle_call(term(), {pid(), term()}, #state{}) -> {reply, term(), #state{}}.
 handle_call({acquire, User, Options}, _From, #state{users = Users} = State) ->
-    case open(Options) of
-	ok -> {reply, ok, State#state{users = lists:usort([User | Users])}};
+    case open(Options, State) of
+	{ok, New} -> {reply, ok, New#state{users = lists:usort([User | Users])}};
 	{error, _} = Error -> {reply, Error, State}
     end;
 handle_call({release, User}, _From, #state{users = Users} = State) ->
     case lists:delete(User, Users) of
 	[] ->
-	    close(),
-	    {reply, last, State#state{users = []}};
+	    {reply, last, close(State#state{users = []})};
 	Left -> {reply, used, State#state{users = Left}}
     end;
 handle_call({serve, Domain, Kind, ServerHost}, _From, State) ->
@@ -229,8 +229,9 @@ handle_info(Info, State) ->
     {noreply, State}.
 
 -spec terminate(term(), #state{}) -> ok.
-terminate(Reason, _State) when Reason == normal; Reason == shutdown ->
-    close();
+terminate(Reason, State) when Reason == normal; Reason == shutdown ->
+    _ = close(State),
+    ok;
 terminate(_Reason, _State) ->
     ok.
 
@@ -238,31 +239,31 @@ terminate(_Reason, _State) ->
 %%% Internal functions
 %%%===================================================================
 
--spec open([{binary(), binary()}]) -> ok | {error, term()}.
-open(Options) ->
-    case persistent_term:get(?ENGINE, undefined) of
-	undefined ->
-	    case pam_pps_nif:open(Options) of
-		{ok, Engine} ->
-		    persistent_term:put(?ENGINE, Engine),
-		    ?INFO_MSG("Engine of libpam_pps ~ts opened", [pam_pps_nif:version()]),
-		    tick();
-		{error, _} = Error -> Error
-	    end;
-	_ -> ok
-    end.
+-spec open([{binary(), binary()}], #state{}) -> {ok, #state{}} | {error, term()}.
+open(Options, #state{engine = undefined} = State) ->
+    case pam_pps_nif:open(Options) of
+	{ok, Engine} ->
+	    persistent_term:put(?ENGINE, Engine),
+	    ?INFO_MSG("Engine of libpam_pps ~ts opened", [pam_pps_nif:version()]),
+	    tick(),
+	    {ok, State#state{engine = Engine}};
+	{error, _} = Error -> Error
+    end;
+open(_Options, State) ->
+    {ok, State}.
 
--spec close() -> ok.
-close() ->
-    case persistent_term:get(?ENGINE, undefined) of
-	undefined -> ok;
-	Engine ->
-	    persistent_term:erase(?ENGINE),
-	    persistent_term:erase(?DOMAINS),
-	    pam_pps_import:forget(),
-	    pam_pps_nif:close(Engine),
-	    ?INFO_MSG("Engine of libpam_pps closed", [])
-    end.
+%% Closed before it is erased: what is in a persistent term may be collected as soon as it is erased, even while a dirty
+%% native function has it as an argument. The state keeps it until then.
+-spec close(#state{}) -> #state{}.
+close(#state{engine = undefined} = State) ->
+    State;
+close(#state{engine = Engine} = State) ->
+    pam_pps_nif:close(Engine),
+    persistent_term:erase(?ENGINE),
+    persistent_term:erase(?DOMAINS),
+    pam_pps_import:forget(),
+    ?INFO_MSG("Engine of libpam_pps closed", []),
+    State#state{engine = undefined}.
 
 -spec tick() -> ok.
 tick() ->

@@ -11,8 +11,11 @@
 	[check_interval, auto_subscribe, auto_subscribe_expiry, journal, journal_max_events, journal_max_bytes, journal_expiry, eventing,
 	 max_nodes, max_bytes, max_subscriptions, max_items, import]).
 -define(OF_SERVICES,
-	[name, create_nodes, eventing, max_subscriptions, max_items, import, autocreate_on_publish, autocreate_on_subscribe,
+	[name, create_nodes, default_max_items, eventing, max_subscriptions, max_items, import, autocreate_on_publish, autocreate_on_subscribe,
 	 expose_publisher, default_admin_affiliation]).
+
+%% Those of mod_pubsub that mean something here, under their own names.
+-define(OF_PUBSUB, [access_createnode, host, hosts, max_items_node, vcard]).
 
 %% @doc What the value of an option looks like.
 -spec type(atom()) -> econf:validator().
@@ -20,6 +23,10 @@ type(database) -> econf:binary();
 type(commit) -> econf:enum([os, disk]);
 type(seed) -> econf:binary();
 type(services) -> econf:map(econf:binary(), econf:options(maps:from_list([{Name, type(Name)} || Name <- ?OF_SERVICES])));
+type(access_createnode) -> econf:acl();
+type(host) -> econf:host();
+type(hosts) -> econf:hosts();
+type(max_items_node) -> econf:non_neg_int(unlimited);
 type(vcard) -> econf:vcard_temp();
 type(eventing) -> econf:either(econf:bool(), econf:enum([rooms, conversations]));
 type(create_nodes) -> econf:enum([anyone, local, admins]);
@@ -32,8 +39,8 @@ type(_) -> econf:pos_int().
 
 -spec defaults(binary()) -> [{atom(), term()}].
 defaults(_Host) ->
-    [{database, undefined}, {seed, undefined}, {vcard, undefined}, {services, #{<<"pubsub.@HOST@">> => []}}, {import, true}]
-	++ [{Name, undefined} || Name <- (?OF_ENGINE -- [database, seed]) ++ (?OF_ACCOUNTS -- [import])].
+    [{services, undefined}, {import, true}]
+	++ [{Name, undefined} || Name <- ?OF_ENGINE ++ (?OF_ACCOUNTS -- [import]) ++ ?OF_PUBSUB].
 
 doc() ->
     #{desc => [<<"Publish-subscribe by libpam_pps: a pubsub service, personal eventing, and subscriptions that the "
@@ -52,18 +59,31 @@ engine(Opts) ->
 %% @doc What is served for a virtual host, for pam_pps_nif:serve/4.
 -spec domains(binary(), gen_mod:opts()) -> [{binary(), pam_pps:kind(), pairs()}].
 domains(Host, Opts) ->
-    [{Host, accounts, events(pairs(?OF_ACCOUNTS, Opts))}
-     | [{misc:expand_keyword(<<"@HOST@">>, Name, Host), component, service(Options, Opts)}
-	|| {Name, Options} <- pairs_of(maps:get(services, Opts))]].
+    [{Host, accounts, events(pairs(?OF_ACCOUNTS, inherit(Opts)))}
+     | [{misc:expand_keyword(<<"@HOST@">>, Name, Host), component, service(Options, Opts)} || {Name, Options} <- services(Opts)]].
 
 %%%===================================================================
 %%% Internal functions
 %%%===================================================================
 
+%% By their own option, or as for mod_pubsub.
+-spec services(gen_mod:opts()) -> [{binary(), map() | [{atom(), term()}]}].
+services(#{services := Services}) when Services /= undefined -> pairs_of(Services);
+services(#{hosts := [_ | _] = Hosts}) -> [{Name, []} || Name <- Hosts];
+services(#{host := Name}) when Name /= undefined -> [{Name, []}];
+services(_) -> [{<<"pubsub.@HOST@">>, []}].
+
 -spec service(map() | [{atom(), term()}], gen_mod:opts()) -> pairs().
 service(Own, Opts) ->
-    Defaults = #{name => <<"Publish-Subscribe">>, import => maps:get(import, Opts)},
+    Common = maps:with([import, max_items, max_subscriptions], inherit(Opts)),
+    Open = maps:from_list([{create_nodes, anyone} || maps:get(access_createnode, Opts, undefined) /= undefined]),
+    Defaults = maps:merge(Common#{name => <<"Publish-Subscribe">>}, Open),
     events(pairs(?OF_SERVICES, maps:merge(Defaults, maps:from_list(pairs_of(Own))))).
+
+%% With what mod_pubsub's names say.
+-spec inherit(gen_mod:opts()) -> gen_mod:opts().
+inherit(#{max_items := undefined, max_items_node := Count} = Opts) when is_integer(Count) -> Opts#{max_items => max(Count, 1)};
+inherit(Opts) -> Opts.
 
 %% Modules of the server listen, or may do so at any time.
 -spec events(pairs()) -> pairs().
