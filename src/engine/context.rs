@@ -130,6 +130,8 @@ pub(crate) struct Memory {
     pub(crate) settings: Settings,
     /// Makes identifiers that cannot be guessed from what they stand for.
     pub(crate) secret: String,
+    /// Subscriptions at accounts that do not exist.
+    pub(crate) phantoms: xep::Phantoms,
     /// The look at what services elsewhere have for the accounts.
     pub(crate) round: xep::Round,
     /// Whether accounts elsewhere that an account has asked know XEP-0376, by account and contact.

@@ -296,6 +296,7 @@ fn memory(cache_bytes: u64, ids: Ids, settings: Settings, secret: String) -> Mem
         features: HashMap::new(),
         pam_contacts: HashMap::new(),
         round: crate::xep::Round::default(),
+        phantoms: crate::xep::Phantoms::default(),
         next_wake: None,
         planned: false,
         settings,

@@ -90,7 +90,11 @@ const AUTO_CREATE: &str = "http://jabber.org/protocol/pubsub#auto-create";
 
 /// Nodes that only hold the subscriptions of a made-up node are no nodes of the service.
 pub(super) fn is_hidden(node: &Node) -> bool {
-    let name = node.name.as_str();
+    is_hidden_name(node.name.as_str())
+}
+
+/// Whether that is the name of such a node.
+pub(super) fn is_hidden_name(name: &str) -> bool {
     name == ns::PPS_SUBSCRIPTIONS || name.starts_with(ns::PPS_SUBSCRIBERS)
 }
 

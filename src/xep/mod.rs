@@ -28,6 +28,7 @@ use crate::xml::Element;
 pub use disco::Where;
 pub(crate) use disco::features;
 pub(crate) use pam::Round;
+pub(crate) use pps::Phantoms;
 
 /// Every extension, in the order in which events reach them.
 pub(crate) const EXTENSIONS: &[&dyn Extension] = &[

@@ -69,7 +69,14 @@ fn available(context: &mut Context<'_>, stanza: &Stanza<'_>, service: &ServiceRe
         if service.is_account() && !own && context.stored_service(service)?.is_none() {
             let account = service.jid.clone();
             if !context.account_exists(&account)? {
-                return Ok(());
+                // Asked what it wants as everybody is, or it would know by not being asked.
+                return match context.shown_capabilities(stanza.element, jid) {
+                    Some(shown) if context.known_features(&shown.key)?.is_none() => {
+                        context.ask_capabilities(service, jid, &shown);
+                        Ok(())
+                    }
+                    _ => Ok(()),
+                };
             }
         }
         let limit = context.memory.settings.max_resources;

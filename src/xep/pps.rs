@@ -4,6 +4,7 @@
 //! `urn:xmpp:pps:subscribers:0/NODE` on the same service. Who subscribes to one of them is kept at a hidden node of that
 //! name; their items are computed.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{DocumentInfo, Extension, Operation, Reply, Request, Where};
@@ -21,7 +22,7 @@ use crate::pubsub::config::{AccessModel, Limit, SendLastPublishedItem};
 use crate::pubsub::store::{NodeKey, Page, Place, PublicEntry, ServiceKey};
 use crate::pubsub::{Action, Counters, Node, NodeConfig, Subscription, SubscriptionState};
 use crate::rsm::{self, Position, Query};
-use crate::stanza::{Condition, IqType, PubsubCondition, StanzaError};
+use crate::stanza::{Condition, IqType, StanzaError};
 use crate::time::Timestamp;
 use crate::xml::Writer;
 
@@ -389,15 +390,9 @@ fn prepare_subscription(context: &mut Context<'_>, request: &Request<'_>, name: 
     if context.node(service, name)?.is_some() {
         return Ok(None);
     }
-    let Some(subscribe) = request.element.child("subscribe", ns::PUBSUB) else {
-        let error = StanzaError::new(Condition::UnexpectedRequest).of_type(crate::stanza::ErrorType::Cancel);
-        return Err(error.with(PubsubCondition::NotSubscribed).into());
-    };
-    if service.is_account() && context.stored_service(service)?.is_none() {
-        let account = service.jid.clone();
-        if !context.account_exists(&account)? {
-            return pretend(request, subscribe, name).map(Some);
-        }
+    // What is asked of a node that nobody has subscribed to is answered as if somebody had.
+    if request.element.child("subscribe", ns::PUBSUB).is_none() || is_missing_account(context, service)? {
+        return Ok(None);
     }
     let row = context.make_service(service)?;
     let (now, creator) = (context.now, service.name.clone());
@@ -406,16 +401,54 @@ fn prepare_subscription(context: &mut Context<'_>, request: &Request<'_>, name: 
     Ok(None)
 }
 
-/// A missing account answers as one that nobody ever subscribed to, and keeps nothing.
-fn pretend(request: &Request<'_>, subscribe: crate::xml::Element<'_>, name: &str) -> Handled<Reply> {
-    let bad = |condition| StanzaError::new(Condition::BadRequest).with(condition);
-    let jid = subscribe.attr("jid").ok_or_else(|| bad(PubsubCondition::JidRequired).text("'jid' is missing"))?;
-    let jid = Jid::parse(jid).ok().filter(|jid| jid.bare_str() == request.from.bare_str());
-    let jid = jid.ok_or_else(|| bad(PubsubCondition::InvalidJid))?;
-    let mut writer = Writer::new();
-    writer.start_ns("pubsub", ns::PUBSUB);
-    super::requests::write_subscription(&mut writer, Some(name), &jid, SubscriptionState::Subscribed);
-    Ok(Reply::Result(writer.finish()))
+/// Whether a service is an account that does not exist: its special node is there as everybody's, but keeps nothing.
+fn is_missing_account(context: &mut Context<'_>, service: &ServiceRef) -> Handled<bool> {
+    if !service.is_account() || context.stored_service(service)?.is_some() {
+        return Ok(false);
+    }
+    Ok(!context.account_exists(&service.jid)?)
+}
+
+/// Subscriptions to the special nodes of accounts that do not exist: a few are remembered until the server stops, so that
+/// subscribing, looking and unsubscribing do not tell such an account from others.
+#[derive(Debug, Default)]
+pub(crate) struct Phantoms {
+    jids: VecDeque<(String, String)>,
+}
+
+/// Of all accounts.
+const MAX_PHANTOMS: usize = 1_000;
+
+impl Context<'_> {
+    /// Subscribes to the special node of an account that does not exist; false if it is not that.
+    pub(super) fn subscribe_phantom(&mut self, service: &ServiceRef, node: &str, jid: &Jid) -> Handled<bool> {
+        if node != ns::PPS_SUBSCRIPTIONS || !is_missing_account(self, service)? {
+            return Ok(false);
+        }
+        self.unsubscribe_phantom(service, jid);
+        let phantoms = &mut self.memory.phantoms.jids;
+        if phantoms.len() >= MAX_PHANTOMS {
+            phantoms.pop_front();
+        }
+        phantoms.push_back((service.jid.as_str().to_owned(), jid.as_str().to_owned()));
+        Ok(true)
+    }
+
+    /// Those of a bare JID, as they were subscribed.
+    pub(super) fn phantoms_of(&mut self, service: &ServiceRef, bare: &str) -> Handled<Vec<Jid>> {
+        // A reader has its own memory.
+        if self.memory.reads_only && self.stored_service(service)?.is_none() {
+            return Err(Stop::Writer);
+        }
+        let phantoms = self.memory.phantoms.jids.iter().filter(|(account, _)| account == service.jid.as_str());
+        Ok(phantoms.filter_map(|(_, jid)| Jid::parse(jid).ok()).filter(|jid| jid.bare_str() == bare).collect())
+    }
+
+    /// Ends it.
+    pub(super) fn unsubscribe_phantom(&mut self, service: &ServiceRef, jid: &Jid) {
+        let is_it = |(account, known): &(String, String)| account == service.jid.as_str() && known == jid.as_str();
+        self.memory.phantoms.jids.retain(|phantom| !is_it(phantom));
+    }
 }
 
 /// The special node as a node, whether or not anybody has subscribed to it.

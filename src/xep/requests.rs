@@ -166,6 +166,9 @@ fn subscribe(context: &mut Context<'_>, request: &Request<'_>, subscribe: Elemen
         }
     }
     let public = public_mark(subscribe, field)?;
+    if context.subscribe_phantom(service, name, &jid)? {
+        return Ok(subscribed(name, &jid, SubscriptionState::Subscribed, options.map(|_| &wanted)));
+    }
     let node = match context.node(service, name)? {
         Some(node) => node,
         None if service.policy().auto_create_on_subscribe => {
@@ -180,15 +183,20 @@ fn subscribe(context: &mut Context<'_>, request: &Request<'_>, subscribe: Elemen
         wanted.expire = Expiry::Presence;
     }
     let subscription = join(context, request, &node, &jid, public, &wanted, options.is_some())?;
+    Ok(subscribed(name, &subscription.jid, subscription.state, options.map(|_| &subscription.options)))
+}
+
+/// The answer to somebody who subscribes: with the options, if some were sent.
+fn subscribed(name: &str, jid: &Jid, state: SubscriptionState, options: Option<&SubscriptionOptions>) -> Reply {
     let mut writer = Writer::new();
     writer.start_ns("pubsub", ns::PUBSUB);
-    write_subscription(&mut writer, Some(name), &subscription.jid, subscription.state);
-    if options.is_some() {
+    write_subscription(&mut writer, Some(name), jid, state);
+    if let Some(options) = options {
         writer.start("options");
-        write_options_form(&mut writer, "result", &subscription.options);
+        write_options_form(&mut writer, "result", options);
         writer.end();
     }
-    Ok(Reply::Result(writer.finish()))
+    Reply::Result(writer.finish())
 }
 
 /// Makes the subscription, or brings the one that is there up to date: its mark, and its options where they were sent.
@@ -258,18 +266,38 @@ fn named_subscription(
     missing: ErrorType,
 ) -> Handled<(Node, Subscription)> {
     let jid = own_jid(context, request, element, StanzaError::new(Condition::Forbidden))?;
-    let node = context.existing_node(&request.service, node_name(element)?)?;
+    let name = node_name(element)?;
+    // A node that an extension makes up is there before anybody has subscribed to it.
+    if super::disco::is_hidden_name(name) && context.node(&request.service, name)?.is_none() {
+        return Err(not_subscribed(missing).into());
+    }
+    let node = context.existing_node(&request.service, name)?;
     let found = context.store().subscriptions_to(node.key, jid.bare_str())?;
     match found.into_iter().find(|subscription| subscription.jid == jid) {
         Some(subscription) => Ok((node, subscription)),
-        None => {
-            let error = StanzaError::new(Condition::UnexpectedRequest).of_type(missing);
-            Err(error.with(PubsubCondition::NotSubscribed).into())
-        }
+        None => Err(not_subscribed(missing).into()),
     }
 }
 
+fn not_subscribed(kind: ErrorType) -> StanzaError {
+    StanzaError::new(Condition::UnexpectedRequest).of_type(kind).with(PubsubCondition::NotSubscribed)
+}
+
+/// The subscription at an account that does not exist which a request is about.
+fn named_phantom(context: &mut Context<'_>, request: &Request<'_>, element: Element<'_>) -> Handled<Option<Jid>> {
+    if element.attr("node") != Some(ns::PPS_SUBSCRIPTIONS) {
+        return Ok(None);
+    }
+    let jid = own_jid(context, request, element, StanzaError::new(Condition::Forbidden))?;
+    let mut known = context.phantoms_of(&request.service, jid.bare_str())?.into_iter();
+    Ok(known.find(|known| *known == jid))
+}
+
 fn unsubscribe(context: &mut Context<'_>, request: &Request<'_>, element: Element<'_>) -> Handled<Reply> {
+    if let Some(jid) = named_phantom(context, request, element)? {
+        context.unsubscribe_phantom(&request.service, &jid);
+        return Ok(subscribed(ns::PPS_SUBSCRIPTIONS, &jid, SubscriptionState::None, None));
+    }
     let (node, subscription) = named_subscription(context, request, element, ErrorType::Cancel)?;
     context.end_subscription(&request.service, &node, &subscription, Ending::Requested)?;
     let mut writer = Writer::new();
@@ -289,6 +317,11 @@ fn subscriptions(context: &mut Context<'_>, request: &Request<'_>, element: Elem
             let subscription = &place.subscription;
             let name = place.node_name.as_str();
             write_subscription(&mut writer, Some(name), &subscription.jid, subscription.state);
+        }
+    }
+    if only.is_none_or(|node| node == ns::PPS_SUBSCRIPTIONS) {
+        for jid in context.phantoms_of(&request.service, request.from.bare_str())? {
+            write_subscription(&mut writer, Some(ns::PPS_SUBSCRIPTIONS), &jid, SubscriptionState::Subscribed);
         }
     }
     Ok(Reply::Result(writer.finish()))
@@ -316,15 +349,28 @@ fn affiliations(context: &mut Context<'_>, request: &Request<'_>, element: Eleme
 }
 
 fn options(context: &mut Context<'_>, request: &Request<'_>, element: Element<'_>) -> Handled<Reply> {
-    let (node, subscription) = named_subscription(context, request, element, ErrorType::Modify)?;
+    let (name, jid, options) = match named_phantom(context, request, element)? {
+        Some(jid) => (ns::PPS_SUBSCRIPTIONS.into(), jid, SubscriptionOptions::default()),
+        None => {
+            let (node, subscription) = named_subscription(context, request, element, ErrorType::Modify)?;
+            (node.name, subscription.jid, subscription.options)
+        }
+    };
     let mut writer = Writer::new();
     writer.start_ns("pubsub", ns::PUBSUB).start("options");
-    writer.attr("node", node.name.as_str()).attr("jid", subscription.jid.as_str());
-    write_options_form(&mut writer, "form", &subscription.options);
+    writer.attr("node", name.as_str()).attr("jid", jid.as_str());
+    write_options_form(&mut writer, "form", &options);
     Ok(Reply::Result(writer.finish()))
 }
 
 fn set_options(context: &mut Context<'_>, request: &Request<'_>, element: Element<'_>) -> Handled<Reply> {
+    if named_phantom(context, request, element)?.is_some() {
+        let form = Form::child_of(element)?;
+        if form.kind != "cancel" {
+            read_options(&SubscriptionOptions::default(), &form, context.now)?;
+        }
+        return Ok(Reply::Result(String::new()));
+    }
     let (node, mut subscription) = named_subscription(context, request, element, ErrorType::Modify)?;
     let form = Form::child_of(element)?;
     if form.kind == "cancel" {
@@ -341,7 +387,7 @@ fn set_options(context: &mut Context<'_>, request: &Request<'_>, element: Elemen
 
 /// What options a subscription has if none are sent (section 6.4).
 fn default_options(context: &mut Context<'_>, request: &Request<'_>, element: Element<'_>) -> Handled<Reply> {
-    if let Some(name) = element.attr("node") {
+    if let Some(name) = element.attr("node").filter(|name| !super::disco::is_hidden_name(name)) {
         let node = context.existing_node(&request.service, name)?;
         context.check(&request.service, &node, &request.from, Action::See)?;
     }

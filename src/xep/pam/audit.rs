@@ -55,9 +55,6 @@ pub(super) fn go_on(context: &mut Context<'_>) -> Handled<()> {
     let after = round.cursor.as_ref().map_or(("", ""), |(account, service)| (account, service));
     let places = context.store().pam_services(after, CHUNK)?;
     for (account, service) in &places {
-        if context.service_at(&BareJid::from_prepared(service)).is_some() {
-            continue;
-        }
         let host = context.service_at(&BareJid::from_prepared(account)).map(|account| account.host);
         if host.is_some_and(|host| host.check_interval.is_some()) {
             ask(context, account, service)?;

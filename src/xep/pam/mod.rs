@@ -57,7 +57,7 @@ impl Extension for Pam {
     }
 
     fn on_event(&self, context: &mut Context<'_>, event: &Happened<'_>) -> Handled<()> {
-        let Happened::SubscriptionChanged { service, node, jid, old, new, public } = event else { return Ok(()) };
+        let Happened::SubscriptionChanged { service, node, jid, old, new, .. } = event else { return Ok(()) };
         // A full JID subscribes for one client: that is not the account's business.
         let Jid::Bare(account) = jid else { return Ok(()) };
         let account = account.clone();
@@ -72,7 +72,6 @@ impl Extension for Pam {
             }
             return Ok(());
         }
-        fulfil_wish(context, &account, place.0, place.1, *new, *public)?;
         bump(context, &account)?;
         if context.quiet_account.as_ref() == Some(&account) {
             return Ok(());
@@ -193,8 +192,7 @@ impl Extension for Pam {
     fn on_account_removed(&self, context: &mut Context<'_>, service: &ServiceRef) -> Handled<()> {
         let account = service.jid.as_str();
         let automatic = context.store().auto_subscriptions(account)?;
-        let mut entries = context.store().pam_entries(account)?;
-        entries.retain(|entry| context.service_at(&BareJid::from_prepared(&entry.service)).is_none());
+        let entries = context.store().pam_entries(account)?;
         let mut ended: Vec<_> =
             entries.into_iter().map(|entry| (entry.service, entry.node_name, entry.subid)).collect();
         // What was asked for and not answered may come to be, or may not have come to an end.
@@ -516,8 +514,6 @@ fn conclude(
     let public = operation.code == SUBSCRIBE_PUBLICLY;
     if elsewhere {
         put_entry(context, operation, &told, public)?;
-    } else {
-        remember_wish(context, operation, told.state, public)?;
     }
     if public && !elsewhere {
         context.show_once_subscribed(account, service, node)?;
@@ -527,45 +523,6 @@ fn conclude(
     }
     notify(context, &change(&told.subid, told.state), Some(operation.requester))?;
     Ok(Ok(()))
-}
-
-/// The list reads subscriptions at services of this server where they are. But that one which waits for approval was asked
-/// for here, and publicly, stands nowhere else: an entry of its own says so, which is not shown.
-fn remember_wish(
-    context: &mut Context<'_>,
-    operation: &Operation<'_>,
-    state: SubscriptionState,
-    public: bool,
-) -> Handled<()> {
-    let (account, service) = (operation.account.as_str(), operation.service);
-    if public && state != SubscriptionState::Subscribed {
-        let (service, node_name, subid) = (service.into(), operation.node.into(), "".into());
-        let wish = PamEntry { service, node_name, subid, state, wants_public: true, unsubscribing: false };
-        context.change().put_pam_entry(account, &wish)?;
-    } else {
-        context.change().delete_pam_entry(account, service, operation.node, "")?;
-    }
-    Ok(())
-}
-
-/// A subscription at a service of this server has another state: what the account wanted of it comes true, or is over.
-fn fulfil_wish(
-    context: &mut Context<'_>,
-    account: &BareJid,
-    service: &str,
-    node: &str,
-    new: SubscriptionState,
-    public: bool,
-) -> Handled<()> {
-    if !matches!(new, SubscriptionState::Subscribed | SubscriptionState::None)
-        || !context.change().delete_pam_entry(account.as_str(), service, node, "")?
-    {
-        return Ok(());
-    }
-    if new == SubscriptionState::Subscribed && public {
-        return context.list_subscription(account, service, node);
-    }
-    Ok(())
 }
 
 /// Takes the entries that an operation is about off the list; true if there were any.
@@ -689,9 +646,6 @@ fn list(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
     let mut writer = Writer::with_capacity(1_024);
     writer.start_ns("subscriptions", ns::PAM).attr("ver", &ver);
     for entry in context.store().pam_entries(account.as_str())? {
-        if context.service_at(&BareJid::from_prepared(&entry.service)).is_some() {
-            continue;
-        }
         let (service, node) = (&entry.service, entry.node_name.as_str());
         write_listed(&mut writer, service, node, account.as_str(), entry.state, &entry.subid);
     }
