@@ -80,6 +80,9 @@ impl std::fmt::Debug for Engine {
     }
 }
 
+/// This part of `cache_size` is for pages of the store, beside what the engine keeps.
+const PAGES_PART: usize = 4;
+
 impl Engine {
     /// Opens the store that the options name.
     pub fn open(config: &Config) -> Result<Self> {
@@ -96,7 +99,9 @@ impl Engine {
             }
             path => {
                 let durability = if config.text("commit") == "disk" { Durability::Disk } else { Durability::Os };
-                Box::new(Sqlite::open(Path::new(path), &Options { durability, ..Options::default() })?)
+                let cache = usize::try_from(config.number("cache_size")).unwrap_or(usize::MAX);
+                let options = Options { durability, cache_bytes: cache / PAGES_PART, ..Options::default() };
+                Box::new(Sqlite::open(Path::new(path), &options)?)
             }
         };
         let seed = match config.text("seed") {
