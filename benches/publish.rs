@@ -48,6 +48,11 @@ fn growth(criterion: &mut Criterion) {
                 ask(&engine, next(), "get", OWNER, &request)
             });
         });
+        group.bench_function(BenchmarkId::new("newest ten", size), |bencher| {
+            let set = "<set xmlns='http://jabber.org/protocol/rsm'><max>10</max><before/></set>";
+            let request = format!("<pubsub xmlns='{PUBSUB}'><items node='items'/>{set}</pubsub>");
+            bencher.iter(|| ask(&engine, next(), "get", OWNER, &request));
+        });
         group.bench_function(BenchmarkId::new("subscribe and unsubscribe", size), |bencher| {
             bencher.iter(|| {
                 let jid = format!("new{}@there.example", next());

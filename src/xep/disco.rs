@@ -278,7 +278,7 @@ fn exact_listing(
 ) -> Handled<Listing> {
     let mut visible = Vec::new();
     let mut after = None;
-    while let Some(chunk) = visible_nodes(context, request, filter, &mut after)? {
+    while let Some(chunk) = visible_nodes(context, request, filter, &mut after, CHUNK)? {
         visible.extend(chunk);
     }
     let (count, max) = (visible.len(), limit(query));
@@ -320,7 +320,9 @@ fn large_listing(
     };
     let mut nodes = Vec::new();
     while nodes.len() < max {
-        let Some(chunk) = visible_nodes(context, request, filter, &mut after)? else { break };
+        // As many as are missing: usually all of them are visible.
+        let wanted = (max - nodes.len()).clamp(10, CHUNK);
+        let Some(chunk) = visible_nodes(context, request, filter, &mut after, wanted)? else { break };
         nodes.extend(chunk);
     }
     let more = nodes.len() >= max;
@@ -334,9 +336,10 @@ fn visible_nodes(
     request: &Request<'_>,
     filter: Option<&TypeFilter<'_>>,
     after: &mut Option<String>,
+    chunk: usize,
 ) -> Handled<Option<Vec<Node>>> {
     let Some(row) = context.stored_service(&request.service)? else { return Ok(None) };
-    let chunk = context.store().nodes(row.key, after.as_deref(), CHUNK)?;
+    let chunk = context.store().nodes(row.key, after.as_deref(), chunk)?;
     let Some(last) = chunk.last() else { return Ok(None) };
     *after = Some(last.name.as_str().to_owned());
     let mut visible = Vec::with_capacity(chunk.len());
@@ -354,7 +357,7 @@ fn visible_nodes(
     if all { Ok(Some(visible)) } else { Err(Stop::Need) }
 }
 
-/// Nodes read at a time.
+/// Nodes read at a time, at most.
 const CHUNK: usize = 100;
 
 /// The items of a node, by their names (section 5.5 of XEP-0060).
