@@ -115,12 +115,12 @@ submit(Kind, Lane, Data, More) ->
 ask(#iq{to = To} = IQ, Privileged) ->
     Id = <<"service-", (p1_rand:get_string())/binary>>,
     Data = fxml:element_to_binary(xmpp:encode(IQ#iq{id = Id})),
-    call(stanza, jid:encode(jid:tolower(jid:remove_resource(To))), Data, Id, Privileged).
+    call(stanza, jid:encode(jid:tolower(jid:remove_resource(To))), Data, Id, Privileged, ?CALL_TIMEOUT).
 
-%% @doc Runs a command of an administrator.
+%% @doc Runs a command of an administrator; some look through the whole database.
 -spec command(binary()) -> {ok, binary()} | {error, term()}.
 command(Text) ->
-    case call(command, <<>>, Text, <<>>, false) of
+    case call(command, <<>>, Text, <<>>, true, infinity) of
 	{ok, Reply, _} when is_binary(Reply) -> {ok, Reply};
 	{ok, _, _} -> {error, no_answer};
 	{error, _} = Error -> Error
@@ -284,8 +284,9 @@ with_worker(Worker, F) ->
 	Pid -> F(Pid)
     end.
 
--spec call(pam_pps_nif:input(), binary(), iodata(), binary(), boolean()) -> {ok, term(), [pam_pps_nif:decision()]} | {error, term()}.
-call(Kind, Lane, Data, Id, Privileged) ->
+-spec call(pam_pps_nif:input(), binary(), iodata(), binary(), boolean(), timeout()) ->
+	  {ok, term(), [pam_pps_nif:decision()]} | {error, term()}.
+call(Kind, Lane, Data, Id, Privileged, Timeout) ->
     Ref = erlang:monitor(process, pam_pps_worker:name(Lane), [{alias, reply_demonitor}]),
     case submit(Kind, Lane, Data, #{context => {call, Ref, Id}, privileged => Privileged}) of
 	ok ->
@@ -293,7 +294,7 @@ call(Kind, Lane, Data, Id, Privileged) ->
 		{Ref, Reply, Events} when Reply /= none -> {ok, Reply, Events};
 		{Ref, none, _} -> {error, no_answer};
 		{'DOWN', Ref, _, _, _} -> {error, internal}
-	    after ?CALL_TIMEOUT ->
+	    after Timeout ->
 		    erlang:demonitor(Ref, [flush]),
 		    receive {Ref, _, _} -> ok after 0 -> ok end,
 		    {error, timeout}

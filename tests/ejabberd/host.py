@@ -3,7 +3,7 @@
 
     host.py [live.py options, for instance --dist DIR]
 
-One line per check; exit status 0 if all hold.
+One line per check; exit status 0 if all hold. In the environment: ONLY, a part of the name of those to run.
 """
 
 import base64
@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 import traceback
+import urllib.error
 
 HERE = pathlib.Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
@@ -31,6 +32,7 @@ PUBSUB = "http://jabber.org/protocol/pubsub"
 DISCO = "http://jabber.org/protocol/disco#info"
 NICK = "http://jabber.org/protocol/nick"
 CHECKS = []
+ONLY = os.environ.get("ONLY", "")
 
 
 def check(function):
@@ -245,6 +247,35 @@ def new_code_under_load_loses_no_answer(folder, arguments):
 
 
 @check
+def commands_for_administrators(folder, arguments):
+    with Server(*arguments) as server:
+        juliet, romeo = Client(server, "juliet@localhost"), Client(server, "romeo@localhost")
+        romeo.send("<presence/>")
+        good(juliet.iq("set", f"<pubsub xmlns='{PUBSUB}'><create node='news'/></pubsub>", server["pubsub"]))
+        good(romeo.iq("set", f"<pubsub xmlns='{PUBSUB}'><subscribe node='news' jid='romeo@localhost'/></pubsub>", server["pubsub"]))
+        service = server["pubsub"]
+        nodes = server.api("pam_pps_list_nodes", service=service)
+        assert len(nodes) == 1 and nodes[0].startswith("news\topen\t"), nodes
+        assert "romeo@localhost" in server.api("pam_pps_list_subscriptions", service=service, node="news")[0]
+        assert "news" in server.api("pam_pps_list_pam", account="romeo@localhost")[0]
+        server.api("pam_pps_end_subscription", service=service, node="news", jid="romeo@localhost")
+        assert is_told(romeo, 'subscription="none"'), "who lost a subscription was not told"
+        assert server.api("pam_pps_list_subscriptions", service=service, node="news") == []
+        server.api("pam_pps_delete_node", service=service, node="news")
+        assert server.api("pam_pps_list_nodes", service=service) == []
+        assert server.api("pam_pps_list_public", account="romeo@localhost") == []
+        assert any(line.startswith("commits_total ") for line in server.api("pam_pps_statistics"))
+        for command in ("pam_pps_integrity_check", "pam_pps_vacuum"):
+            answer = server.api(command)
+            assert answer and not answer[0].startswith("error"), answer
+        try:
+            server.api("pam_pps_list_nodes", service="nobody.example")
+            raise AssertionError("a service of nobody was listed")
+        except urllib.error.HTTPError as why:
+            assert "not served" in why.read().decode()
+
+
+@check
 def what_nobody_waits_for_is_freed(folder, arguments):
     with Server(*probe(folder), *arguments) as server:
         evaluate(server, "pam_pps_probe:engines(5)")
@@ -277,6 +308,8 @@ def main(arguments):
     failed = 0
     for function in CHECKS:
         name = function.__name__.replace("_", " ")
+        if ONLY not in name:
+            continue
         with tempfile.TemporaryDirectory(prefix="pam_pps-host-") as folder:
             try:
                 function(pathlib.Path(folder), arguments)
