@@ -123,10 +123,8 @@ impl<'a> Play<'a> {
     }
 
     fn connect(&mut self, index: usize) -> Result<(), String> {
-        // What was sent before has to be through: who comes later must not get it as well.
-        if self.spoke.take().is_some() {
-            self.settle()?;
-        }
+        // What was said before has to be through: who comes later must not get it as well.
+        self.settle()?;
         self.door.connect(index, self.actor(index))?;
         self.online[index] = true;
         Ok(())
