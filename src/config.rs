@@ -94,7 +94,7 @@ pub const OPTIONS: &[OptionInfo] = &[
         "60",
         Shape::Number(1, 3_600),
         false,
-        "seconds until a request sent to another service is overdue",
+        "seconds until a request sent to another service is overdue; the next ones wait twice as long each time",
     ),
     option(
         "seed",

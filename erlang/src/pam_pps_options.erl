@@ -6,7 +6,7 @@
 -type pairs() :: [{binary(), binary()}].
 
 %% Options of the engine, and of what it serves. They are its own, under the same names (pam_pps_config_set).
--define(OF_ENGINE, [database, commit, cache_size, max_stanza_bytes, readers, seed]).
+-define(OF_ENGINE, [database, commit, cache_size, max_stanza_bytes, readers, request_timeout, seed]).
 -define(OF_ACCOUNTS,
 	[check_interval, auto_subscribe, auto_subscribe_expiry, journal, journal_max_events, journal_max_bytes, journal_expiry, eventing,
 	 max_nodes, max_bytes, max_subscriptions, max_items, import]).

@@ -5,7 +5,7 @@ local config = require "core.configmanager";
 local prefix = "pam_pps_";
 
 -- Of the process.
-local of_engine = { "database", "commit", "cache_size", "max_stanza_bytes", "seed" };
+local of_engine = { "database", "commit", "cache_size", "max_stanza_bytes", "request_timeout", "seed" };
 
 -- Of each host and component.
 local of_service = {

@@ -165,7 +165,11 @@ fn bounced(context: &mut Context<'_>, stanza: &Stanza<'_>, service: &ServiceRef)
         return Ok(());
     };
     let gone = error.child("gone", crate::ns::STANZA_ERRORS).is_some();
-    let for_good = gone || error.attr("type").and_then(ErrorType::parse) == Some(ErrorType::Cancel);
+    let cancelled = error.attr("type").and_then(ErrorType::parse) == Some(ErrorType::Cancel);
+    // This server's own words, which it also has for one that is being restarted: nothing is known of the subscriber.
+    let unreached = ["remote-server-not-found", "remote-server-timeout"];
+    let unreached = unreached.iter().any(|condition| error.child(condition, crate::ns::STANZA_ERRORS).is_some());
+    let for_good = gone || (cancelled && !unreached);
     let Some(node) = context.store().node_by_key(crate::pubsub::store::NodeKey(key))? else { return Ok(()) };
     let Some(node) = context.node(service, node.name.as_str())?.filter(|known| known.key == node.key) else {
         return Ok(());

@@ -166,11 +166,11 @@ impl<'a> Play<'a> {
                     let id = format!("flush-{}", self.flushes);
                     question.set("id", &id);
                     self.door.send(index, &question)?;
-                    awaited.push((index, id));
+                    awaited.push((index, id, question.get("to").unwrap_or_default().to_owned()));
                 }
             }
             let deadline = Instant::now() + PATIENCE;
-            for (index, id) in awaited {
+            for (index, id, asked) in awaited {
                 let is_answer =
                     |stanza: &Element| stanza.name == "iq" && stanza.get("id").is_some_and(|other| other == id);
                 loop {
@@ -179,7 +179,7 @@ impl<'a> Play<'a> {
                         break;
                     }
                     if Instant::now() > deadline {
-                        return Err(format!("the server does not answer {} any more", self.actor(index).name));
+                        return Err(format!("{asked} does not answer {} any more", self.actor(index).name));
                     }
                     self.pump(Duration::from_millis(200))?;
                 }

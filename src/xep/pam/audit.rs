@@ -84,7 +84,7 @@ fn send(context: &mut Context<'_>, account: &str, service: &str, attempts: i64) 
     let mut iq = stanza::iq(IqType::Get, &id, account, service);
     iq.start_ns("pubsub", ns::PUBSUB).start("subscriptions");
     let stanza = iq.finish();
-    let deadline = context.now.plus_seconds(recovery::patience(attempts - 1));
+    let deadline = context.now.plus_seconds(recovery::patience(context, attempts - 1));
     let intent = Intent {
         id: id.into(),
         account: account.into(),

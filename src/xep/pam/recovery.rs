@@ -24,10 +24,10 @@ pub(super) const SUPERSEDED: i64 = i64::MAX;
 /// Attempts until the service is given up: with [`patience`], about ten days.
 const MAX_ATTEMPTS: i64 = 45;
 
-/// Seconds until the attempt after so many is overdue: a minute at first, six hours at last.
-pub(super) fn patience(attempts: i64) -> i64 {
-    let doublings = u32::try_from(attempts.clamp(0, 9)).unwrap_or(9);
-    (60_i64 << doublings).min(6 * 3_600)
+/// Seconds until the attempt after so many is overdue: twice as long each time, six hours at last.
+pub(super) fn patience(context: &Context<'_>, attempts: i64) -> i64 {
+    let doublings = u32::try_from(attempts.clamp(0, 20)).unwrap_or(20);
+    (context.memory.settings.request_timeout << doublings).min(6 * 3_600)
 }
 
 /// The answer did not come in time.
@@ -46,7 +46,7 @@ pub(super) fn later(context: &mut Context<'_>, intent: &Intent) -> Handled<()> {
     if intent.operation == UNSUBSCRIBE {
         mark_unsubscribing(context, intent)?;
     }
-    let deadline = context.now.plus_seconds(patience(intent.attempts - 1));
+    let deadline = context.now.plus_seconds(patience(context, intent.attempts - 1));
     context.change().put_intent(&Intent { requester: "".into(), deadline, ..intent.clone() })?;
     context.wake_at(deadline);
     Ok(())
@@ -85,7 +85,7 @@ pub(super) fn retry(context: &mut Context<'_>, intent: &Intent) -> Handled<()> {
         iq.start("subscriptions").attr("node", node);
     }
     let stanza = iq.finish();
-    let deadline = context.now.plus_seconds(patience(intent.attempts));
+    let deadline = context.now.plus_seconds(patience(context, intent.attempts));
     let again = Intent {
         id: id.into(),
         operation,
@@ -207,7 +207,7 @@ fn renew(context: &mut Context<'_>, intent: &Intent) -> Handled<()> {
     let mut iq = stanza::iq(IqType::Set, &id, &intent.account, &intent.service);
     iq.raw(&payload.to_standalone());
     let operation = if intent.operation == CHECK_PUBLICLY { RENEW_PUBLICLY } else { RENEW };
-    let deadline = context.now.plus_seconds(patience(intent.attempts));
+    let deadline = context.now.plus_seconds(patience(context, intent.attempts));
     context.change().put_intent(&Intent { id: id.into(), operation, deadline, ..intent.clone() })?;
     context.wake_at(deadline);
     context.out.push(Decision::Route { stanza: iq.finish() });
