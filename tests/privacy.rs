@@ -297,6 +297,10 @@ fn items_cannot_be_guessed() {
         let answer = get(&mut host, to, node, &one);
         assert!(!answer.contains("<subscri"), "{to} {node}: {answer}");
     }
+    // Nor does a seal of one's own fit.
+    let other = if id.starts_with('b') { 'c' } else { 'b' };
+    let forged = format!("<item id='{other}{}'/>", &id[1..]);
+    assert!(!get(&mut host, ROMEO, LIST, &forged).contains("<item "));
     // The position behind the seal is no way in.
     for position in 0..50 {
         let guess = format!("<item id='{}{position:x}'/>", &id[..20]);
