@@ -14,7 +14,7 @@ pub(crate) mod ids;
 mod import;
 mod input;
 mod lane;
-mod nodes;
+pub(crate) mod nodes;
 pub(crate) mod notify;
 pub(crate) mod presence;
 mod queue;

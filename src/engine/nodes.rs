@@ -15,6 +15,26 @@ use crate::stanza::{Condition, ErrorType, PubsubCondition, StanzaError};
 use crate::time::Timestamp;
 use crate::xml::Writer;
 
+/// Bytes of the name of a node, of an item or of a place that a node has moved to: as many as an address may have. None of
+/// them counts against `max_bytes`.
+const MAX_NAME: usize = 3_071;
+
+/// Bytes of a node's configuration.
+const MAX_CONFIG: usize = 64 * 1024;
+
+fn too_long(what: &str) -> StanzaError {
+    StanzaError::new(Condition::NotAcceptable).text(format!("the {what} is too long"))
+}
+
+/// Refuses a name that is too long to be kept.
+pub(crate) fn check_name(what: &str, name: &str) -> Handled<()> {
+    if name.len() > MAX_NAME { Err(too_long(what).into()) } else { Ok(()) }
+}
+
+fn check_config(config: &NodeConfig) -> Handled<()> {
+    if config.weight() > MAX_CONFIG { Err(too_long("configuration").into()) } else { Ok(()) }
+}
+
 impl Context<'_> {
     /// Whether somebody may create nodes (section 8.1.1).
     pub(crate) fn check_create(&mut self, service: &ServiceRef, who: &BareJid) -> Handled<()> {
@@ -39,6 +59,8 @@ impl Context<'_> {
         config: NodeConfig,
         actor: &Jid,
     ) -> Handled<Node> {
+        check_name("name of the node", name)?;
+        check_config(&config)?;
         let row = self.make_service(service)?;
         if row.nodes >= i64::from(service.policy().max_nodes) {
             let error = StanzaError::new(Condition::ResourceConstraint).with(PubsubCondition::MaxNodesExceeded);
@@ -65,6 +87,13 @@ impl Context<'_> {
         redirect: Option<&str>,
         actor: &Jid,
     ) -> Handled<()> {
+        if let Some(uri) = redirect {
+            check_name("new place", uri)?;
+            if self.store().count_redirects(node.service)? >= i64::from(service.policy().max_nodes) {
+                let error = StanzaError::new(Condition::ResourceConstraint);
+                return Err(error.text("the account has moved as many nodes as it may have").into());
+            }
+        }
         if node.config.notify_delete {
             let audience = self.audience(service, node, Reach::Everyone)?;
             let mut writer = Writer::new();
@@ -149,6 +178,7 @@ impl Context<'_> {
         if *changed.config == *node.config {
             return Ok(changed);
         }
+        check_config(&changed.config)?;
         let model_changed = changed.config.access_model != node.config.access_model
             || changed.config.roster_groups_allowed != node.config.roster_groups_allowed;
         // Facts first: both audiences are asked for before anything is written.

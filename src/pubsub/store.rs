@@ -333,6 +333,8 @@ pub trait Transaction {
     fn next_sweep(&mut self) -> Result<Option<Timestamp>>;
     /// Notes where a deleted node has moved to; forgotten when a node of that name is made.
     fn set_redirect(&mut self, service: ServiceKey, name: &str, uri: &str) -> Result<()>;
+    /// How many deleted nodes of the service have moved somewhere.
+    fn count_redirects(&mut self, service: ServiceKey) -> Result<i64>;
     /// Where the node has moved to.
     fn redirect(&mut self, service: ServiceKey, name: &str) -> Result<Option<String>>;
 

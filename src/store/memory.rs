@@ -329,6 +329,10 @@ impl Transaction for Open<'_> {
         Ok(())
     }
 
+    fn count_redirects(&mut self, service: ServiceKey) -> Result<i64> {
+        Ok(self.tables().redirects.keys().filter(|(key, _)| *key == service).count() as i64)
+    }
+
     fn redirect(&mut self, service: ServiceKey, name: &str) -> Result<Option<String>> {
         Ok(self.tables().redirects.get(&(service, name.into())).cloned())
     }

@@ -8,6 +8,7 @@ use super::requests::node_name;
 use super::{Reply, Request};
 use crate::engine::context::{Context, Handled};
 use crate::engine::event::Happened;
+use crate::engine::nodes::check_name;
 use crate::engine::notify::{Audience, Reach, items_body, shows_publisher, write_item};
 use crate::forms::Form;
 use crate::ns;
@@ -46,7 +47,9 @@ fn read_items(publish: Element<'_>) -> Handled<Vec<NewItem<'_>>> {
         if payloads.next().is_some() || element.has_text() {
             return Err(bad(PubsubCondition::InvalidPayload).text("an item holds one element").into());
         }
-        items.push(NewItem { id: element.attr("id").filter(|id| !id.is_empty()), payload });
+        let id = element.attr("id").filter(|id| !id.is_empty());
+        check_name("id of the item", id.unwrap_or_default())?;
+        items.push(NewItem { id, payload });
     }
     Ok(items)
 }

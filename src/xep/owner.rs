@@ -87,7 +87,7 @@ fn handle(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
     }
 }
 
-/// The node, if the requester owns it; whoever may not even see it learns nothing from the error.
+/// The node, if the requester owns it.
 fn owned_node(context: &mut Context<'_>, request: &Request<'_>, name: &str) -> Handled<Node> {
     let node = context.existing_node(&request.service, name)?;
     context.check(&request.service, &node, &request.from, Action::Own)?;

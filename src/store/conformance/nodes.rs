@@ -265,6 +265,8 @@ pub(super) fn redirects(store: &mut dyn Store) {
         t.set_redirect(service, "blog", "xmpp:one")?;
         t.set_redirect(service, "blog", "xmpp:two")?;
         t.set_redirect(service, "tune", "xmpp:three")?;
+        let other = t.insert_service(OTHER)?.key;
+        assert_eq!((t.count_redirects(service)?, t.count_redirects(other)?), (2, 0));
         assert_eq!(t.redirect(service, "blog")?, Some("xmpp:two".into()));
         make_node(t, SERVICE, "blog")?;
         assert_eq!(t.redirect(service, "blog")?, None);

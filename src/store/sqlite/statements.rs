@@ -164,6 +164,7 @@ statements! {
     SELECT_NEXT_SWEEP = "SELECT sweep_at FROM counters WHERE sweep_at IS NOT NULL ORDER BY sweep_at LIMIT 1";
     UPSERT_REDIRECT = "INSERT INTO redirects (service, name, uri) VALUES (?1, ?2, ?3) \
         ON CONFLICT (service, name) DO UPDATE SET uri = excluded.uri";
+    COUNT_REDIRECTS = "SELECT count(*) FROM redirects WHERE service = ?1";
     SELECT_REDIRECT = "SELECT uri FROM redirects WHERE service = ?1 AND name = ?2";
     DELETE_REDIRECT = "DELETE FROM redirects WHERE service = ?1 AND name = ?2";
 

@@ -231,6 +231,10 @@ impl Transaction for Open<'_> {
         self.execute(statements::UPSERT_REDIRECT, (service.0, name, uri)).map(drop)
     }
 
+    fn count_redirects(&mut self, service: ServiceKey) -> Result<i64> {
+        Ok(self.optional(statements::COUNT_REDIRECTS, (service.0,), rows::number)?.unwrap_or_default())
+    }
+
     fn redirect(&mut self, service: ServiceKey, name: &str) -> Result<Option<String>> {
         self.optional(statements::SELECT_REDIRECT, (service.0, name), rows::string)
     }
