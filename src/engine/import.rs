@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind};
 use crate::forms::Form;
 use crate::jid::{BareJid, Jid};
 use crate::ns;
+use crate::pubsub::config::Limit;
 use crate::pubsub::policy::Kind;
 use crate::pubsub::store::{NewSubscription, ServiceKey};
 use crate::pubsub::{Affiliation, Item, ItemId, NodeConfig, SubId, SubscriptionOptions, SubscriptionState};
@@ -89,6 +90,7 @@ fn import_node(
     let config = Arc::new(config);
     let made = context.change().insert_node(service, name, &creator, now, &config)?;
     let mut counters = made.counters;
+    let mut oldest = None;
     for child in node.children().filter(|child| child.ns() == ns::IMPORT) {
         match child.name() {
             "affiliation" => {
@@ -144,6 +146,7 @@ fn import_node(
                     payload,
                 };
                 context.change().insert_item(made.key, &item)?;
+                oldest = Some(oldest.map_or(item.published, |oldest: Timestamp| oldest.min(item.published)));
                 counters.next_seq += 1;
                 counters.items += 1;
                 counts.items += 1;
@@ -152,7 +155,51 @@ fn import_node(
             _ => {}
         }
     }
+    if let (Limit::Of(seconds @ 1..), Some(oldest)) = (config.item_expire, oldest) {
+        let due = oldest.plus_seconds(i64::from(seconds));
+        counters.sweep_at = Some(due);
+        context.wake_at(due);
+    }
     context.change().update_node_counters(made.key, &counters)?;
     counts.nodes += 1;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Config, Decision, Engine, Input, InputKind, Outcome, ServiceKind, Timestamp};
+
+    fn reply(outcome: &Outcome) -> &str {
+        let texts = outcome.decisions.iter().find_map(|decision| match decision {
+            Decision::Reply(text) | Decision::Route { stanza: text } => Some(text),
+            _ => None,
+        });
+        texts.expect("an answer")
+    }
+
+    #[test]
+    fn what_expires_does_so_by_itself() {
+        let engine = Engine::open(&Config::new()).expect("memory");
+        engine.serve("pubsub.localhost", ServiceKind::Component, &Config::new()).expect("a component");
+        let now = Timestamp::parse("2026-01-01T00:00:10Z").expect("a time");
+        let field = "<field var='pubsub#item_expire'><value>60</value></field>";
+        let item = |id: &str, second: u8| {
+            format!("<item id='{id}' published='2026-01-01T00:00:0{second}Z'><x xmlns='urn:x'/></item>")
+        };
+        let document = format!(
+            "<import xmlns='urn:pam_pps:import:1' service='pubsub.localhost'><node name='n'><x xmlns='jabber:x:data' \
+             type='submit'>{field}</x>{}{}</node></import>",
+            item("younger", 5),
+            item("older", 0)
+        );
+        let outcome = engine.handle(now, &Input::new(InputKind::Import(document))).expect("it is taken over");
+        assert!(reply(&outcome).contains("items='2'"), "{outcome:?}");
+        let due = Timestamp::parse("2026-01-01T00:01:00Z").expect("a time");
+        assert!(outcome.decisions.contains(&Decision::Wake(due)), "{outcome:?}");
+        engine.handle(due.plus_seconds(1), &Input::tick()).expect("time passes");
+        // Asked with the clock of before: what is gone has been removed, and is not only hidden.
+        let nodes = Input::new(InputKind::Command("list-nodes pubsub.localhost".to_owned()));
+        let outcome = engine.handle(now, &nodes).expect("it makes sense");
+        assert!(reply(&outcome).contains("1 items"), "{outcome:?}");
+    }
 }

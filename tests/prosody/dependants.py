@@ -76,6 +76,14 @@ def event_about(node):
 
 
 def shell(server, *command):
+    """What the shell says; it may not listen yet when the other ports do."""
+    deadline = time.monotonic() + 10
+    while "Unable to connect" in (said := shell_once(server, *command)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return said
+
+
+def shell_once(server, *command):
     arguments = ["prosodyctl", "--config", server["config"], "shell"]
     if server["version"].startswith("0.12"):
         done = subprocess.run(arguments, input=" ".join(command) + "\nquit\n", capture_output=True, text=True, timeout=30)
