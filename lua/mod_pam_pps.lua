@@ -163,6 +163,15 @@ module:hook("message/host", on_message, priority);
 module:hook("message/bare", on_message, priority);
 if is_component then
 	module:hook("message/full", on_message, priority);
+else
+	-- An event for one client goes on to it; what a service elsewhere says there may concern the account as well.
+	module:hook("message/full", function (event)
+		local stanza = event.stanza;
+		if stanza:get_child("event", xmlns_pubsub_event) and stanza.attr.type ~= "error"
+		and not state.domains[jid.host(stanza.attr.from)] then
+			feed(event);
+		end
+	end, priority);
 end
 
 -- Presence and rosters

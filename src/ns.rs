@@ -73,5 +73,9 @@ pub const PPS_SUBSCRIPTIONS: &str = "urn:xmpp:pps:subscriptions:0";
 pub const PPS_SUBSCRIBERS: &str = "urn:xmpp:pps:subscribers:0/";
 /// XEP-0465 in the wild: the form field that marks a subscription as public.
 pub const PPS_PUBLIC_FIELD: &str = "{urn:xmpp:pps:0}public";
+/// RFC 4287: Atom.
+pub const ATOM: &str = "http://www.w3.org/2005/Atom";
+/// XEP-0277: microblogs, whose items are Atom entries.
+pub const MICROBLOG: &str = "urn:xmpp:microblog:0";
 /// The document in which hosts hand over data of the module that was there before.
 pub const IMPORT: &str = "urn:pam_pps:import:1";

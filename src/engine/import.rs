@@ -108,7 +108,7 @@ fn import_node(
                 let state = state.unwrap_or(SubscriptionState::Subscribed);
                 let mut options = SubscriptionOptions::default();
                 if let Some(Ok(form)) = child.child("x", ns::DATA_FORMS).map(Form::read)
-                    && let Ok((read, _)) = crate::xep::options::read_options(&options, &form, now)
+                    && let Ok((read, _)) = crate::xep::options::read_options(&options, &form, now, account.is_none())
                 {
                     options = read;
                 }

@@ -21,6 +21,7 @@ mod queue;
 mod reader;
 pub(crate) mod settings;
 pub(crate) mod subscriptions;
+pub(crate) mod summary;
 
 use std::path::Path;
 use std::sync::Arc;

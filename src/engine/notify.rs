@@ -25,6 +25,10 @@ const CHUNK: usize = 1_000;
 pub(crate) struct Audience {
     /// Those who also receive the account's presence: they are told whom to reply to.
     pub(crate) contacts: Vec<Arc<str>>,
+    /// Those of a component who want the payload in words as well (`pubsub#include_body`).
+    pub(crate) readers: Vec<Arc<str>>,
+    /// The payload in words, if there are any.
+    pub(crate) summary: Option<String>,
     /// Everyone else.
     pub(crate) others: Others,
 }
@@ -56,7 +60,7 @@ impl Context<'_> {
         {
             return Ok(Audience { others: audience.clone(), ..Audience::default() });
         }
-        let mut recipients = Vec::new();
+        let (mut recipients, mut readers) = (Vec::new(), Vec::new());
         let mut lasting = reach == Reach::Subscribed && !node.config.presence_based_delivery;
         let mut after = None;
         loop {
@@ -64,9 +68,11 @@ impl Context<'_> {
             after = chunk.last().map(|subscription| subscription.key);
             for subscription in &chunk {
                 let options = &subscription.options;
-                lasting &= options.show_values == 0 && !matches!(options.expire, Expiry::At(_));
+                lasting &=
+                    options.show_values == 0 && !options.include_body && !matches!(options.expire, Expiry::At(_));
                 if self.is_due(service, node, subscription, reach)? {
-                    recipients.push(Arc::from(subscription.jid.as_str()));
+                    let list = if options.include_body { &mut readers } else { &mut recipients };
+                    list.push(Arc::from(subscription.jid.as_str()));
                 }
             }
             if chunk.len() < CHUNK {
@@ -78,7 +84,7 @@ impl Context<'_> {
             cached.audience = Some(others.clone());
             self.memory.cache.reweigh(node.service, node.name.as_str());
         }
-        Ok(Audience { others, ..Audience::default() })
+        Ok(Audience { others, readers, ..Audience::default() })
     }
 
     /// Whether the subscriber of a component's node gets its events now.
@@ -210,9 +216,10 @@ impl Context<'_> {
         body: &str,
         reply_to: Option<&Jid>,
     ) {
-        let Audience { contacts, others } = audience;
+        let Audience { contacts, readers, summary, others } = audience;
         let reply_to = reply_to.filter(|_| service.is_account());
-        for (recipients, reply_to) in [(contacts.into(), reply_to), (others, None)] {
+        let all = [(contacts.into(), reply_to, None), (others, None, None), (readers.into(), None, summary)];
+        for (recipients, reply_to, summary) in all {
             let recipients: Others = recipients;
             if recipients.is_empty() {
                 continue;
@@ -220,6 +227,9 @@ impl Context<'_> {
             let mut writer = event_message(service, node, None, body);
             if let Some(jid) = reply_to {
                 write_reply_to(&mut writer, jid.as_str());
+            }
+            if let Some(summary) = summary {
+                writer.start("body").text(&summary).end();
             }
             let id = self.event_id(node);
             self.out.push(Decision::Multicast { stanza: writer.finish(), id, recipients });

@@ -10,6 +10,7 @@ use crate::engine::context::{Context, Handled};
 use crate::engine::event::Happened;
 use crate::engine::nodes::check_name;
 use crate::engine::notify::{Audience, Reach, items_body, shows_publisher, write_item};
+use crate::engine::summary;
 use crate::forms::Form;
 use crate::ns;
 use crate::pubsub::config::PublishNodeFull;
@@ -60,7 +61,7 @@ pub(super) fn publish(context: &mut Context<'_>, request: &Request<'_>, publish:
     let name = node_name(publish)?;
     let new = read_items(publish)?;
     let options = publish_options(request.element.child("publish-options", ns::PUBSUB))?;
-    let (node, audience) = match context.node(service, name)? {
+    let (node, mut audience) = match context.node(service, name)? {
         Some(node) => {
             context.check(service, &node, &request.from, Action::Publish)?;
             if let Some(options) = &options {
@@ -75,6 +76,9 @@ pub(super) fn publish(context: &mut Context<'_>, request: &Request<'_>, publish:
     let items = store(context, request, &node, &new)?;
     if audience != Audience::default() {
         let body = items_body(service, &node, &items);
+        if !audience.readers.is_empty() {
+            audience.summary = summary::summary(&node.config, &items);
+        }
         context.notify(service, &node, audience, &body, Some(&request.from));
     }
     context.happened(&Happened::ItemsPublished { service, node: &node, items: &items, actor: &request.from })?;

@@ -128,8 +128,8 @@ pub(crate) fn publish_options(parent: Option<xml::Element<'_>>) -> Handled<Optio
     Ok(Some(form))
 }
 
-/// Adds the form of a subscription's options.
-pub(crate) fn write_options_form(writer: &mut Writer, kind: &str, options: &SubscriptionOptions) {
+/// Adds the form of a subscription's options. `bodies`: items of the node can be put into words.
+pub(crate) fn write_options_form(writer: &mut Writer, kind: &str, options: &SubscriptionOptions, bodies: bool) {
     let offered = kind == "form";
     forms::start(writer, kind, ns::SUBSCRIBE_OPTIONS);
     let mut add = |var: &str, kind: &str, label: &str, choices: &[&str], values: &[String]| {
@@ -147,6 +147,10 @@ pub(crate) fn write_options_form(writer: &mut Writer, kind: &str, options: &Subs
         Expiry::At(end) => vec![end.to_string()],
     };
     add("pubsub#expire", "text-single", "When the subscription ends by itself", &[], &expire);
+    if bodies {
+        let include = vec![if options.include_body { "1" } else { "0" }.to_owned()];
+        add("pubsub#include_body", "boolean", "Whether to receive the payload in words as well", &[], &include);
+    }
     writer.end();
 }
 
@@ -155,6 +159,7 @@ pub(crate) fn read_options(
     base: &SubscriptionOptions,
     form: &Form<'_>,
     now: Timestamp,
+    bodies: bool,
 ) -> Handled<(SubscriptionOptions, Option<bool>)> {
     let invalid = |var: &str| -> Stop {
         StanzaError::new(Condition::BadRequest)
@@ -191,6 +196,7 @@ pub(crate) fn read_options(
                 }
             }
             // What is not offered may be sent with the value that says "no".
+            "pubsub#include_body" if bodies => options.include_body = boolean()?,
             "pubsub#digest" | "pubsub#include_body" if !boolean()? => {}
             "pubsub#digest_frequency" => {}
             "pubsub#subscription_type" if value == "items" => {}

@@ -519,7 +519,12 @@ fn readers_of(context: &mut Context<'_>, service: &ServiceRef, target: &str, aud
         }
         Ok(readers)
     };
-    let readers = Audience { contacts: readers(&audience.contacts)?, others: readers(&audience.others)?.into() };
+    let readers = Audience {
+        contacts: readers(&audience.contacts)?,
+        readers: readers(&audience.readers)?,
+        others: readers(&audience.others)?.into(),
+        summary: None,
+    };
     if all { Ok(readers) } else { Err(Stop::Need) }
 }
 

@@ -5,9 +5,10 @@
 
 use super::options::{read_options, write_options_form};
 use super::{DocumentInfo, Extension, Operation, Reply, Request, Route, Where, items, owner, virtual_node};
-use crate::engine::context::{Context, Handled};
+use crate::engine::context::{Context, Handled, ServiceRef};
 use crate::engine::settings::Host;
 use crate::engine::subscriptions::Ending;
+use crate::engine::summary;
 use crate::forms::Form;
 use crate::jid::{BareJid, Jid};
 use crate::ns;
@@ -162,12 +163,14 @@ fn subscribe(context: &mut Context<'_>, request: &Request<'_>, subscribe: Elemen
             return Err(StanzaError::new(Condition::BadRequest).text("<options/> is for something else").into());
         }
         if options.child("x", ns::DATA_FORMS).is_some() {
-            (wanted, field) = read_options(&wanted, &Form::child_of(options)?, context.now)?;
+            let known = if service.is_account() { None } else { context.node(service, name)? };
+            let bodies = has_bodies(service, known.as_ref());
+            (wanted, field) = read_options(&wanted, &Form::child_of(options)?, context.now, bodies)?;
         }
     }
     let public = public_mark(subscribe, field)?;
     if context.subscribe_phantom(service, name, &jid)? {
-        return Ok(subscribed(name, &jid, SubscriptionState::Subscribed, options.map(|_| &wanted)));
+        return Ok(subscribed(name, &jid, SubscriptionState::Subscribed, options.map(|_| (&wanted, false))));
     }
     let node = match context.node(service, name)? {
         Some(node) => node,
@@ -183,17 +186,22 @@ fn subscribe(context: &mut Context<'_>, request: &Request<'_>, subscribe: Elemen
         wanted.expire = Expiry::Presence;
     }
     let subscription = join(context, request, &node, &jid, public, &wanted, options.is_some())?;
-    Ok(subscribed(name, &subscription.jid, subscription.state, options.map(|_| &subscription.options)))
+    Ok(subscribed(
+        name,
+        &subscription.jid,
+        subscription.state,
+        options.map(|_| (&subscription.options, has_bodies(service, Some(&node)))),
+    ))
 }
 
 /// The answer to somebody who subscribes: with the options, if some were sent.
-fn subscribed(name: &str, jid: &Jid, state: SubscriptionState, options: Option<&SubscriptionOptions>) -> Reply {
+fn subscribed(name: &str, jid: &Jid, state: SubscriptionState, options: Option<(&SubscriptionOptions, bool)>) -> Reply {
     let mut writer = Writer::new();
     writer.start_ns("pubsub", ns::PUBSUB);
     write_subscription(&mut writer, Some(name), jid, state);
-    if let Some(options) = options {
+    if let Some((options, bodies)) = options {
         writer.start("options");
-        write_options_form(&mut writer, "result", options);
+        write_options_form(&mut writer, "result", options, bodies);
         writer.end();
     }
     Reply::Result(writer.finish())
@@ -349,17 +357,18 @@ fn affiliations(context: &mut Context<'_>, request: &Request<'_>, element: Eleme
 }
 
 fn options(context: &mut Context<'_>, request: &Request<'_>, element: Element<'_>) -> Handled<Reply> {
-    let (name, jid, options) = match named_phantom(context, request, element)? {
-        Some(jid) => (ns::PPS_SUBSCRIPTIONS.into(), jid, SubscriptionOptions::default()),
+    let (name, jid, options, bodies) = match named_phantom(context, request, element)? {
+        Some(jid) => (ns::PPS_SUBSCRIPTIONS.into(), jid, SubscriptionOptions::default(), false),
         None => {
             let (node, subscription) = named_subscription(context, request, element, ErrorType::Modify)?;
-            (node.name, subscription.jid, subscription.options)
+            let bodies = has_bodies(&request.service, Some(&node));
+            (node.name, subscription.jid, subscription.options, bodies)
         }
     };
     let mut writer = Writer::new();
     writer.start_ns("pubsub", ns::PUBSUB).start("options");
     writer.attr("node", name.as_str()).attr("jid", jid.as_str());
-    write_options_form(&mut writer, "form", &options);
+    write_options_form(&mut writer, "form", &options, bodies);
     Ok(Reply::Result(writer.finish()))
 }
 
@@ -367,7 +376,7 @@ fn set_options(context: &mut Context<'_>, request: &Request<'_>, element: Elemen
     if named_phantom(context, request, element)?.is_some() {
         let form = Form::child_of(element)?;
         if form.kind != "cancel" {
-            read_options(&SubscriptionOptions::default(), &form, context.now)?;
+            read_options(&SubscriptionOptions::default(), &form, context.now, false)?;
         }
         return Ok(Reply::Result(String::new()));
     }
@@ -376,7 +385,8 @@ fn set_options(context: &mut Context<'_>, request: &Request<'_>, element: Elemen
     if form.kind == "cancel" {
         return Ok(Reply::Result(String::new()));
     }
-    let (options, public) = read_options(&subscription.options, &form, context.now)?;
+    let (options, public) =
+        read_options(&subscription.options, &form, context.now, has_bodies(&request.service, Some(&node)))?;
     subscription.options = options;
     subscription.wants_public = public.unwrap_or(subscription.wants_public);
     subscription.shown &= subscription.wants_public;
@@ -385,15 +395,23 @@ fn set_options(context: &mut Context<'_>, request: &Request<'_>, element: Elemen
     Ok(Reply::Result(String::new()))
 }
 
+/// Whether notifications can have the payload in words: those of a component, as far as the node's type lets it be known.
+fn has_bodies(service: &ServiceRef, node: Option<&Node>) -> bool {
+    !service.is_account() && node.is_none_or(|node| summary::possible(&node.config))
+}
+
 /// What options a subscription has if none are sent (section 6.4).
 fn default_options(context: &mut Context<'_>, request: &Request<'_>, element: Element<'_>) -> Handled<Reply> {
+    let mut node = None;
     if let Some(name) = element.attr("node").filter(|name| !super::disco::is_hidden_name(name)) {
-        let node = context.existing_node(&request.service, name)?;
-        context.check(&request.service, &node, &request.from, Action::See)?;
+        let found = context.existing_node(&request.service, name)?;
+        context.check(&request.service, &found, &request.from, Action::See)?;
+        node = Some(found);
     }
+    let bodies = has_bodies(&request.service, node.as_ref());
     let mut writer = Writer::new();
     writer.start_ns("pubsub", ns::PUBSUB).start("default").optional_attr("node", element.attr("node"));
-    write_options_form(&mut writer, "form", &SubscriptionOptions::default());
+    write_options_form(&mut writer, "form", &SubscriptionOptions::default(), bodies);
     Ok(Reply::Result(writer.finish()))
 }
 
