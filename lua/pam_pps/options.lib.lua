@@ -9,7 +9,8 @@ local of_engine = { "database", "commit", "cache_size", "max_stanza_bytes", "req
 
 -- Of each host and component.
 local of_service = {
-	"create_nodes", "check_interval", "auto_subscribe", "auto_subscribe_expiry", "journal", "journal_max_events", "journal_max_bytes",
+	"create_nodes", "check_interval", "auto_subscribe", "auto_subscribe_expiry", "journal",
+	"journal_max_events", "journal_max_bytes",
 	"journal_expiry", "eventing", "max_nodes", "max_bytes", "max_subscriptions", "max_items";
 };
 
