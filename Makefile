@@ -1,7 +1,7 @@
 # The two commands for a newcomer:
 #
-#   make run        a live Prosody with the module on loopback, a tour with two people, and the server left up
-#                   (HOST=ejabberd plays it on ejabberd, VERBOSE=1 shows the stanzas, ONCE=1 ends after the tour,
+#   make run        two live Prosodys with the module on loopback, a tour with three people, and the servers left up
+#                   (HOST=ejabberd plays it on one ejabberd, VERBOSE=1 shows the stanzas, ONCE=1 ends after the tour,
 #                   PROSODY=13 takes Prosody 13)
 #   make test       everything that can be tested here; the last line has the totals
 #

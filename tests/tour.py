@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The tour of `make run`: two people follow each other on a live server that has the module in it.
+"""The tour of `make run`: people follow each other on a live server that has the module in it, and from another domain.
 
     tour.py [--once] [--host prosody|ejabberd] [--dist DIR] [--version 0.12|13]
 
-Starts a throw-away server on loopback (tests/prosody/live.py or tests/ejabberd/live.py), plays the steps, checks in each of them what arrived, and
-then leaves the server up to connect to until Ctrl-C. With --once, ONCE=1 or without a terminal it ends after the steps.
-VERBOSE=1 shows every stanza. Exit status: 0 if every step went as told, 1 if not. Needs Python 3.9 and nothing else.
+Starts throw-away servers on loopback (two Prosodys that talk to each other, tests/prosody/live.py, or one ejabberd with two
+domains, tests/ejabberd/live.py), plays the steps, checks in each of them what arrived, and then leaves the servers up to
+connect to until Ctrl-C. With --once, ONCE=1 or without a terminal it ends after the steps. VERBOSE=1 shows every stanza. Exit status: 0 if every step went as told, 1 if not. Needs Python 3.9 and nothing else.
 """
 
 import argparse
@@ -38,6 +38,8 @@ ATOM = "http://www.w3.org/2005/Atom"
 BLOG = "urn:xmpp:microblog:0"
 FOLLOWING = "urn:xmpp:pps:subscriptions:0"
 FOLLOWERS = "urn:xmpp:pps:subscribers:0/" + BLOG
+HOME, AWAY = "localhost", "verona.example"
+MERCUTIO = f"mercutio@{AWAY}"
 
 class Wrong(Exception):
     """Something did not go as told."""
@@ -217,10 +219,10 @@ def post(item, title):
             "</x></publish-options></pubsub>")
 
 
-def managed(request, public=False):
+def managed(request, public=False, account="romeo@localhost"):
     mark = f"<public xmlns='{PPS}'/>" if public else ""
     return (f"<pam xmlns='{PAM}' jid='juliet@localhost'>"
-            f"<{request} xmlns='{PUBSUB}' node='{BLOG}' jid='romeo@localhost'>{mark}</{request}></pam>")
+            f"<{request} xmlns='{PUBSUB}' node='{BLOG}' jid='{account}'>{mark}</{request}></pam>")
 
 
 def posted(title):
@@ -232,11 +234,11 @@ def posted(title):
     return wanted
 
 
-def noted(state):
+def noted(state, account="romeo@localhost"):
     """The version in a message of the own account that says how it stands with Juliet's blog."""
     def wanted(message):
         notify = message.find(f"{{{PAM}}}notify[@service='juliet@localhost']")
-        if message.get("from") == "romeo@localhost" and notify is not None:
+        if message.get("from") == account and notify is not None:
             subscription = notify.find(f"{{{PUBSUB}}}subscription[@node='{BLOG}']")
             if subscription is not None and subscription.get("subscription") == state:
                 return notify.get("ver")
@@ -249,9 +251,18 @@ async def listed(client, account, node, element, attribute):
     return sorted(e.get(attribute) for e in answer.iter(f"{{{PPS}}}{element}"))
 
 
+async def versioned_list(client, known=None):
+    """What the account of the client is subscribed to, and the version; nothing if the version is the known one."""
+    ver = f" ver='{known}'" if known else ""
+    answer = await client.iq("get", f"<subscriptions xmlns='{PAM}'{ver}/>")
+    found = answer.find(f"{{{PAM}}}subscriptions")
+    if found is None:
+        return None, known
+    return sorted((e.get("service"), e.get("node")) for e in found.iter(f"{{{PAM}}}subscription")), found.get("ver")
+
+
 async def own_list(client):
-    answer = await client.iq("get", f"<subscriptions xmlns='{PAM}'/>")
-    return sorted((e.get("service"), e.get("node")) for e in answer.iter(f"{{{PAM}}}subscription"))
+    return (await versioned_list(client))[0]
 
 
 def must(what, got, wanted):
@@ -266,25 +277,30 @@ def happened(text):
 # The steps
 
 class Tour:
-    def __init__(self, server):
-        self.server = server
+    def __init__(self, servers):
+        self.servers = servers
         self.clients = []
 
     async def person(self, name, jid, resource, *features):
-        client = await Client(name, features).connect(self.server, jid, resource)
+        client = await Client(name, features).connect(self.servers[jid.split("@")[1]], jid, resource)
         self.clients.append(client)
         return client
 
+    async def gone(self, client):
+        self.clients.remove(client)
+        await client.close()
+
     async def people_arrive(self):
-        """Juliet, Romeo and Mercutio log in; Romeo with two devices. They are not in each other's rosters."""
+        """Juliet and Romeo log in, he with two devices; Mercutio does so elsewhere. They are not in each other's rosters."""
         self.juliet = await self.person("Juliet", "juliet@localhost", "balcony")
         self.laptop = await self.person("Romeo's laptop", "romeo@localhost", "laptop", PAM)
         self.phone = await self.person("Romeo's phone", "romeo@localhost", "phone", PAM)
-        self.mercutio = await self.person("Mercutio", "mercutio@localhost", "square")
+        self.mercutio = await self.person("Mercutio", MERCUTIO, "square", PAM)
         for client in self.clients:
             happened(f"{client.name} is online as {client.jid}")
         must("Romeo's subscriptions", await own_list(self.laptop), [])
-        must("Romeo's subscriptions", await own_list(self.phone), [])
+        empty, self.version = await versioned_list(self.phone)
+        must("Romeo's subscriptions", empty, [])
 
     async def first_post(self):
         """Juliet publishes on her blog, open to everyone."""
@@ -293,49 +309,74 @@ class Tour:
         happened('"Good night, good night!" is stored at juliet@localhost; the blog came into being with it')
 
     async def follow(self):
-        """Romeo's laptop follows the blog through his account, and in public (XEP-0376 and XEP-0465)."""
+        """With his phone off, Romeo's laptop follows the blog through his account, in public (XEP-0376 and XEP-0465)."""
+        await self.gone(self.phone)
+        happened("the phone is off")
         await self.laptop.iq("set", managed("subscribe", public=True))
         happened("the account subscribed at Juliet's, and answered the laptop")
-        one = await self.laptop.message("the note of the subscription", noted("subscribed"))
-        two = await self.phone.message("the note of the subscription", noted("subscribed"))
-        must("the version on the phone", two, one)
-        happened("the phone learned of it; both devices hold the same version of the list")
-        for device in (self.laptop, self.phone):
-            await device.message("Juliet's latest post", posted("Good night, good night!"))
-        happened("the latest post came along, on both")
+        self.noted = await self.laptop.message("the note of the subscription", noted("subscribed"))
+        await self.laptop.message("Juliet's latest post", posted("Good night, good night!"))
+        happened("the latest post came along")
+
+    async def phone_comes_back(self):
+        """The phone comes back, and asks what is new since the version of the list that it knows."""
+        self.phone = await self.person("Romeo's phone", "romeo@localhost", "phone", PAM)
+        following, version = await versioned_list(self.phone, self.version)
+        must("what the phone learns", following, [("juliet@localhost", BLOG)])
+        happened("it learns of the blog that the laptop has subscribed to")
+        must("the version on the phone", version, self.noted)
+        must("what is new since then", await versioned_list(self.phone, version), (None, version))
+        happened("both devices hold the same version of the list")
+        answer = await self.phone.iq("get", f"<pubsub xmlns='{PUBSUB}'><items node='{BLOG}' max_items='1'/></pubsub>", "juliet@localhost")
+        must("the latest post", answer.findtext(f".//{{{ATOM}}}title"), "Good night, good night!")
+        happened("so it reads there what it has missed")
+
+    async def publish(self, item, title, *devices):
+        begin = time.monotonic()
+        await self.juliet.iq("set", post(item, title))
+        for device in devices:
+            await device.message("the new post", posted(title))
+            happened(f'"{title}" arrived on {device.name}' + dim(f" ({(time.monotonic() - begin) * 1000:.0f} ms)"))
 
     async def second_post(self):
         """Juliet writes again."""
-        begin = time.monotonic()
-        await self.juliet.iq("set", post("parting", "Parting is such sweet sorrow"))
-        for device in (self.laptop, self.phone):
-            await device.message("the new post", posted("Parting is such sweet sorrow"))
-            happened(f'"Parting is such sweet sorrow" arrived on {device.name}'
-                     + dim(f" ({(time.monotonic() - begin) * 1000:.0f} ms)"))
+        await self.publish("parting", "Parting is such sweet sorrow", self.laptop, self.phone)
+
+    async def following(self):
+        return await listed(self.mercutio, "romeo@localhost", FOLLOWING, "subscription", "service")
+
+    async def followers(self):
+        return await listed(self.mercutio, "juliet@localhost", FOLLOWERS, "subscriber", "jid")
 
     async def who_follows_whom(self):
-        """Mercutio, who knows neither of them, reads who follows whom."""
-        following = await listed(self.mercutio, "romeo@localhost", FOLLOWING, "subscription", "service")
-        must("whom Romeo follows", following, ["juliet@localhost"])
+        """Mercutio, who knows neither of them, reads from another domain who follows whom."""
+        must("whom Romeo follows", await self.following(), ["juliet@localhost"])
         happened("romeo@localhost follows: juliet@localhost")
-        followers = await listed(self.mercutio, "juliet@localhost", FOLLOWERS, "subscriber", "jid")
-        must("who follows Juliet's blog", followers, ["romeo@localhost"])
+        must("who follows Juliet's blog", await self.followers(), ["romeo@localhost"])
         happened("juliet@localhost is followed by: romeo@localhost")
+
+    async def follow_from_elsewhere(self):
+        """So he follows, too: his own account does it for him."""
+        await self.mercutio.iq("set", managed("subscribe", public=True, account=MERCUTIO))
+        await self.mercutio.message("the note of the subscription", noted("subscribed", MERCUTIO))
+        must("Mercutio's own list", await own_list(self.mercutio), [("juliet@localhost", BLOG)])
+        happened(f"the list of {MERCUTIO} has the blog")
+        must("who follows Juliet's blog", await self.followers(), [MERCUTIO, "romeo@localhost"])
+        happened(f"juliet@localhost is followed by: {MERCUTIO}, romeo@localhost")
+        await self.mercutio.message("Juliet's latest post", posted("Parting is such sweet sorrow"))
+        happened("the latest post came along")
 
     async def in_private(self):
         """Romeo withdraws the public mark, from his phone."""
         await self.phone.iq("set", managed("subscribe"))
         for device in (self.laptop, self.phone):
             await device.message("the note of the subscription", noted("subscribed"))
-        must("whom Romeo follows", await listed(self.mercutio, "romeo@localhost", FOLLOWING, "subscription", "service"), [])
-        must("who follows Juliet", await listed(self.mercutio, "juliet@localhost", FOLLOWERS, "subscriber", "jid"), [])
-        happened("Mercutio finds both lists empty")
+        must("whom Romeo follows", await self.following(), [])
+        must("who follows Juliet", await self.followers(), [MERCUTIO])
+        happened("Mercutio finds Romeo in neither list")
         must("Romeo's own list", await own_list(self.laptop), [("juliet@localhost", BLOG)])
         happened("Romeo's own list still has the blog")
-        await self.juliet.iq("set", post("morrow", "Till it be morrow"))
-        for device in (self.laptop, self.phone):
-            await device.message("the new post", posted("Till it be morrow"))
-        happened('Juliet\'s "Till it be morrow" still arrives on both devices')
+        await self.publish("morrow", "Till it be morrow", self.laptop, self.phone, self.mercutio)
 
     async def unfollow(self):
         """Romeo stops following."""
@@ -344,14 +385,14 @@ class Tour:
         must("the version on the phone", await self.phone.message("the note of the end", noted("none")), one)
         happened("both devices know")
         must("Romeo's own list", await own_list(self.phone), [])
-        await self.juliet.iq("set", post("alone", "Parting, again"))
-        await asyncio.sleep(0.5)
+        await self.publish("alone", "Parting, again", self.mercutio)
+        await asyncio.sleep(0.3)
         for device in (self.laptop, self.phone):
-            must(f"what else came to {device.name}",
-                 [xml(m) for m in device.inbox], [])
-        happened("Juliet's next post reaches neither of them")
+            must(f"what else came to {device.name}", [xml(m) for m in device.inbox], [])
+        happened("it reached neither of Romeo's devices")
 
-    STEPS = [people_arrive, first_post, follow, second_post, who_follows_whom, in_private, unfollow]
+    STEPS = [people_arrive, first_post, follow, phone_comes_back, second_post, who_follows_whom, follow_from_elsewhere, in_private,
+             unfollow]
 
     async def play(self):
         try:
@@ -363,7 +404,17 @@ class Tour:
                 await client.close()
 
 
-# The server
+# The servers
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
 
 def is_free(port):
     with socket.socket() as s:
@@ -375,32 +426,60 @@ def is_free(port):
     return True
 
 
-async def start_server(options, once):
-    arguments = [str(HERE / options.host / "live.py"), "--stdin"]
-    if options.host == "prosody":
-        arguments += ["--version", options.version]
-    if options.dist:
-        arguments += ["--dist", options.dist]
+class Server:
+    """A process of live.py; `about` is what it says of itself."""
+
+    process = about = None
+
+    def __init__(self, options, *arguments):
+        self.name = NAMES[options.host]
+        self.arguments = [str(HERE / options.host / "live.py"), "--stdin", *arguments]
+        if options.dist:
+            self.arguments += ["--dist", options.dist]
+
+    async def start(self):
+        # Its own group: Ctrl-C is for the tour, which then ends the server.
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, *self.arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            start_new_session=True)
+        line = await self.process.stdout.readline()
+        if not line:
+            await self.process.wait()
+            raise Wrong(f"{self.name} did not start")
+        self.about = json.loads(line)
+
+    async def stop(self):
+        if self.process and self.process.returncode is None:
+            self.process.stdin.close()
+            try:
+                await asyncio.wait_for(self.process.wait(), 20)
+            except asyncio.TimeoutError:
+                self.process.terminate()
+                await self.process.wait()
+
+
+def make_servers(options, once):
+    """Two Prosodys that talk to each other, or one ejabberd with two domains."""
+    here = [word for name in ("romeo", "juliet", "benvolio") for word in ("--user", f"{name}@{HOME}")]
     if not once and is_free(5222):
-        arguments += ["--c2s-port", "5222"]
-    # Its own group: Ctrl-C is for the tour, which then ends the server.
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True)
-    line = await process.stdout.readline()
-    if not line:
-        await process.wait()
-        raise Wrong(f"{NAMES[options.host]} did not start")
-    return process, json.loads(line)
+        here += ["--c2s-port", "5222"]
+    there = ["--host", AWAY, "--user", MERCUTIO]
+    if options.host == "ejabberd":
+        return [Server(options, "--host", HOME, *here, *there)]
+    one, other = free_ports(2)
+    version = ["--version", options.version]
+    return [Server(options, *version, "--host", HOME, "--s2s-port", str(one), "--peer", f"{AWAY}=127.0.0.1:{other}", *here),
+            Server(options, *version, "--pubsub", "no", "--s2s-port", str(other), "--peer", f"{HOME}=127.0.0.1:{one}", *there)]
 
 
-def tell_how_to_connect(server):
-    say(bold("\n The server is yours until Ctrl-C."))
-    say("    Address    127.0.0.1, port " + bold(str(server["c2s"])) + " (plain TCP: allow an unencrypted connection in your client)")
-    say("    Accounts   " + ", ".join(server["users"]))
-    say("    Password   " + ", ".join(sorted(set(server["users"].values()))))
-    say(f"    Pubsub     {server['pubsub']} (a service of its own, on the same engine)")
-    say(f"    Data       {server['data']} (removed at the end)")
-    say(f"    Log        {server['log']}")
+def tell_how_to_connect(servers):
+    plain = "Plain TCP: allow an unencrypted connection in your client."
+    say(bold("\n This is yours until Ctrl-C. ") + plain)
+    for about in (server.about for server in servers):
+        say(f"    Address    127.0.0.1, port {bold(str(about['c2s']))}, for {', '.join(about['users'])}")
+        say(f"               data and log in {about['data']} (removed at the end)")
+    say("    Password   " + ", ".join(sorted(set(servers[0].about["users"].values()))))
+    say(f"    Pubsub     {servers[0].about['pubsub']} (a service of its own, on the same engine)")
 
 
 async def run(options):
@@ -410,36 +489,33 @@ async def run(options):
     main = asyncio.current_task()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, lambda: (asked.set(), main.cancel()))
-    process = server = None
+    servers = make_servers(options, once)
     status = 1
     try:
         name = NAMES[options.host]
-        say(dim(f"Starting a throw-away {name} on loopback..."))
-        process, server = await start_server(options, once)
-        say(f"{name} {server['version']} with mod_pam_pps is up.")
-        await Tour(server).play()
+        say(dim(f"Starting a throw-away {name} on loopback, for two domains..." if len(servers) == 1 else
+                f"Starting two throw-away {name}s on loopback..."))
+        await asyncio.gather(*(server.start() for server in servers))
+        places = " and ".join(host for server in servers for host in server.about["hosts"])
+        say(f"{name} {servers[0].about['version']} with mod_pam_pps is up: {places}.")
+        await Tour({host: server.about for server in servers for host in server.about["hosts"]}).play()
         say(bold(style("32", "\n Every step went as told.")))
         status = 0
         if not once:
-            tell_how_to_connect(server)
-            await process.wait()
+            tell_how_to_connect(servers)
+            ends = [asyncio.ensure_future(server.process.wait()) for server in servers]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             say(f"{name} ended by itself.")
             status = 1
     except asyncio.CancelledError:
         say("")
     except Wrong as why:
         say(f"    {style('31', '✗')} {why}")
-        if server:
-            say(f"\nThe end of {NAMES[options.host]}'s log:")
-            say("".join(pathlib.Path(server["log"]).read_text(errors="replace").splitlines(True)[-15:]))
+        for about in (server.about for server in servers if server.about):
+            say(f"\nThe end of the log of {about['host']}:")
+            say("".join(pathlib.Path(about["log"]).read_text(errors="replace").splitlines(True)[-15:]))
     finally:
-        if process and process.returncode is None:
-            process.stdin.close()
-            try:
-                await asyncio.wait_for(process.wait(), 20)
-            except asyncio.TimeoutError:
-                process.terminate()
-                await process.wait()
+        await asyncio.gather(*(server.stop() for server in servers))
     return status
 
 
