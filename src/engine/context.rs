@@ -17,7 +17,7 @@ use crate::pubsub::access::Relation;
 use crate::pubsub::config::{AccessModel, PublishModel};
 use crate::pubsub::policy::{Kind, Policy};
 use crate::pubsub::store::{Service, Transaction};
-use crate::pubsub::{Action, Affiliation, Counters, Node, Refusal, Standing, SubscriptionState, may};
+use crate::pubsub::{Action, Affiliation, Counters, Node, Refusal, Standing, may};
 use crate::stanza::{Condition, PubsubCondition, StanzaError};
 use crate::time::Timestamp;
 use crate::xep;
@@ -473,7 +473,7 @@ impl<'a> Context<'a> {
         let asks_subscription = (by_model && config.access_model == AccessModel::Authorize)
             || (publishes && config.publish_model == PublishModel::Subscribers);
         let subscribed = asks_subscription
-            && self.tx.subscriptions_to(node.key, bare)?.iter().any(|s| s.state == SubscriptionState::Subscribed);
+            && self.tx.subscriptions_to(node.key, bare)?.iter().any(|subscription| self.is_live(subscription));
         Ok(may(Standing { affiliation, subscribed, relation: relation.as_ref() }, action, config))
     }
 }

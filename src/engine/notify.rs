@@ -121,8 +121,12 @@ impl Context<'_> {
 
     /// Whether a subscription is in force now: an ended lease counts no more, whenever it is swept.
     pub(crate) fn is_live(&self, subscription: &Subscription) -> bool {
-        let ended = matches!(subscription.options.expire, Expiry::At(end) if end <= self.now);
-        subscription.state == SubscriptionState::Subscribed && !ended
+        subscription.state == SubscriptionState::Subscribed && !self.has_ended(subscription)
+    }
+
+    /// Whether the lease of a subscription is over, swept or not.
+    pub(crate) fn has_ended(&self, subscription: &Subscription) -> bool {
+        matches!(subscription.options.expire, Expiry::At(end) if end <= self.now)
     }
 
     fn account_audience(&mut self, service: &ServiceRef, node: &Node, reach: Reach) -> Handled<Audience> {

@@ -222,7 +222,12 @@ fn join(
     let waits = node.config.access_model == AccessModel::Authorize
         && !context.privileged
         && context.affiliation(service, node, jid.bare_str())? == Affiliation::None;
-    if let Some(mut subscription) = present.into_iter().find(|subscription| subscription.jid == *jid) {
+    let mut present = present.into_iter().find(|subscription| subscription.jid == *jid);
+    if let Some(ended) = present.take_if(|subscription| context.has_ended(subscription)) {
+        // Nobody has swept it yet; what is made now does not end with it.
+        context.end_subscription(service, node, &ended, Ending::Told)?;
+    }
+    if let Some(mut subscription) = present {
         let old = subscription.clone();
         subscription.wants_public = public;
         subscription.shown &= public;
@@ -323,6 +328,9 @@ fn subscriptions(context: &mut Context<'_>, request: &Request<'_>, element: Elem
         let found = context.store().subscriptions_of(request.from.bare_str(), Some(row.key))?;
         for place in found.iter().filter(|place| only.is_none_or(|node| node == place.node_name.as_str())) {
             let subscription = &place.subscription;
+            if context.has_ended(subscription) {
+                continue;
+            }
             let name = place.node_name.as_str();
             write_subscription(&mut writer, Some(name), &subscription.jid, subscription.state);
         }
