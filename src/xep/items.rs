@@ -167,7 +167,26 @@ fn check_event_type(context: &mut Context<'_>, request: &Request<'_>, node: &Nod
             return Err(StanzaError::new(Condition::Conflict).with(PubsubCondition::NodeFull).into());
         }
     }
-    context.check_quota(&request.service, bytes)
+    let full = context.check_quota(&request.service, bytes);
+    if full.is_ok() {
+        return full;
+    }
+    // What takes the room of something else may fit all the same.
+    let freed = replaced_bytes(context, node, new, capacity)?;
+    if bytes <= freed { Ok(()) } else { context.check_quota(&request.service, bytes - freed) }
+}
+
+/// Bytes of the items that new ones take the place of.
+fn replaced_bytes(context: &mut Context<'_>, node: &Node, new: &[NewItem<'_>], capacity: usize) -> Handled<usize> {
+    if capacity == 1 {
+        return Ok(context.store().last_item(node.key, None)?.map_or(0, |item| item.payload.len()));
+    }
+    let ids: HashSet<&str> = new.iter().filter_map(|item| item.id).collect();
+    let mut bytes = 0;
+    for id in ids {
+        bytes += context.store().item(node.key, id, None)?.map_or(0, |item| item.payload.len());
+    }
+    Ok(bytes)
 }
 
 /// Writes the items and removes those that they push out.
