@@ -95,7 +95,7 @@ fn in_ejabberd(option: &OptionInfo, erlang: &str) -> String {
     let lists = if option.per_service { &["OF_ACCOUNTS", "OF_SERVICES"][..] } else { &["OF_ENGINE"] };
     let known = |list: &&str| erlang_list(erlang, list).iter().any(|name| name == option.name);
     let mut names = Vec::new();
-    if lists.iter().any(|list| known(list)) {
+    if lists.iter().any(known) {
         names.push(format!("`{}`", option.name));
     }
     if option.name == "max_items" {

@@ -20,8 +20,14 @@ impl Service {
 
     /// The answer to a request.
     fn ask(&self, who: &str, kind: &str, body: &str) -> String {
+        self.ask_at(0, who, kind, body)
+    }
+
+    /// The answer to a request made so many seconds later.
+    fn ask_at(&self, second: i64, who: &str, kind: &str, body: &str) -> String {
+        let now = Timestamp::from_micros(NOW.micros() + second * 1_000_000);
         let stanza = format!("<iq type='{kind}' id='r' from='{who}@localhost/a' to='pubsub.localhost'>{body}</iq>");
-        let outcome = self.0.handle(NOW, &Input::stanza(&stanza)).expect("an outcome");
+        let outcome = self.0.handle(now, &Input::stanza(&stanza)).expect("an outcome");
         let answer = outcome.decisions.into_iter().find_map(|decision| match decision {
             Decision::Route { stanza } if stanza.starts_with("<iq") => Some(stanza),
             _ => None,
@@ -131,4 +137,28 @@ fn very_many_nodes_are_paged_forwards_and_hide_how_many_are_hidden() {
         let answer = service.disco("romeo", "", &set(&format!("<max>2</max>{asked}")));
         assert!(answer.contains("<error type='cancel'><feature-not-implemented"), "{answer}");
     }
+}
+
+#[test]
+fn expired_items_are_in_no_page_before_anybody_sweeps_them() {
+    let service = Service::new();
+    let expire = "<field var='pubsub#item_expire'><value>60</value></field><field var='pubsub#max_items'><value>9</value></field>";
+    let create =
+        format!("<create node='n'/><configure><x xmlns='jabber:x:data' type='submit'>{expire}</x></configure>");
+    let body = format!("<pubsub xmlns='http://jabber.org/protocol/pubsub'>{create}</pubsub>");
+    assert!(service.ask("juliet", "set", &body).contains("type='result'"));
+    for (second, id) in [(0, "a"), (0, "b"), (30, "c"), (30, "d"), (30, "e")] {
+        let item = format!("<publish node='n'><item id='{id}'><x xmlns='urn:x'/></item></publish>");
+        let body = format!("<pubsub xmlns='http://jabber.org/protocol/pubsub'>{item}</pubsub>");
+        assert!(service.ask_at(second, "juliet", "set", &body).contains("type='result'"));
+    }
+    let page = |asked: &str| {
+        let set = set(&format!("<max>2</max>{asked}"));
+        let body = format!("<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='n'/>{set}</pubsub>");
+        service.ask_at(61, "romeo", "get", &body)
+    };
+    assert!(page("").contains("<first index='0'>c</first><last>d</last><count>3</count>"));
+    assert!(page("<before/>").contains("<first index='1'>d</first><last>e</last><count>3</count>"));
+    assert!(page("<index>1</index>").contains("<first index='1'>d</first><last>e</last><count>3</count>"));
+    assert!(page("<after>b</after>").contains("<item-not-found "));
 }
