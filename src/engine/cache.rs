@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::audience::KnownAudience;
 use crate::pubsub::store::{Service, ServiceKey};
 use crate::pubsub::{Affiliation, Item, Node, NodeName};
 
@@ -18,7 +19,7 @@ pub(crate) struct CachedNode {
     pub(crate) node: Node,
     pub(crate) affiliations: HashMap<Arc<str>, Affiliation>,
     /// Literal JIDs of the subscribers that get every event, where nothing but the store decides it.
-    pub(crate) audience: Option<Arc<[Arc<str>]>>,
+    pub(crate) audience: Option<KnownAudience>,
     /// The newest item, if it was written or read lately.
     pub(crate) last: Option<Arc<Item>>,
     dirty: bool,
@@ -217,7 +218,7 @@ fn weight_of_affiliation(bare: &str) -> usize {
 
 fn weigh(cached: &CachedNode) -> usize {
     let affiliations = cached.affiliations.keys().map(|jid| weight_of_affiliation(jid)).sum::<usize>();
-    let audience = cached.audience.iter().flat_map(|all| all.iter()).map(|jid| jid.len() + 32).sum::<usize>();
+    let audience = cached.audience.as_ref().map_or(0, KnownAudience::weight);
     let last = cached.last.as_ref().map_or(0, |item| item.payload.len() + 128);
     size_of::<CachedNode>()
         + cached.node.name.as_str().len() * 2

@@ -3,6 +3,7 @@
 //! [`Engine::handle`] does so directly. [`Engine::submit`] hands the input to a worker that commits many of them at once.
 //! Either way nothing leaves that is not stored, and nothing is stored half.
 
+mod audience;
 pub(crate) mod cache;
 mod command;
 pub(crate) mod context;

@@ -7,11 +7,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::audience::KnownAudience;
 use super::context::{Context, Handled, ServiceRef};
 use super::decision::Decision;
 use crate::jid::{BareJid, Jid};
 use crate::ns;
 use crate::pubsub::config::{ItemReply, Limit, NotificationType, SendLastPublishedItem};
+use crate::pubsub::store::Subscriber;
 use crate::pubsub::subscription::Expiry;
 use crate::pubsub::{Action, Affiliation, Item, Node, Subscription, SubscriptionState};
 use crate::time::Timestamp;
@@ -45,6 +47,11 @@ pub(crate) enum Reach {
     Everyone,
 }
 
+/// Whether nothing but the store decides if somebody gets events, and how.
+fn is_lasting(subscriber: &Subscriber) -> bool {
+    subscriber.show_values == 0 && subscriber.expire_at.is_none() && !subscriber.include_body
+}
+
 impl Context<'_> {
     /// Finds out who gets an event of the node. Nothing is written; facts may be needed.
     pub(crate) fn audience(&mut self, service: &ServiceRef, node: &Node, reach: Reach) -> Handled<Audience> {
@@ -56,67 +63,107 @@ impl Context<'_> {
         }
         if reach == Reach::Subscribed
             && let Some(cached) = self.memory.cache.node(node.service, node.name.as_str())
-            && let Some(audience) = &cached.audience
+            && let Some(audience) = &mut cached.audience
         {
-            return Ok(Audience { others: audience.clone(), ..Audience::default() });
+            return Ok(Audience { others: audience.list(), ..Audience::default() });
+        }
+        if reach == Reach::Everyone {
+            return self.everyone(node);
         }
         let (mut recipients, mut readers) = (Vec::new(), Vec::new());
-        let mut lasting = reach == Reach::Subscribed && !node.config.presence_based_delivery;
+        let mut lasting = !node.config.presence_based_delivery;
         let mut after = None;
         loop {
-            let chunk = self.store().subscriptions(node.key, after, CHUNK)?;
-            after = chunk.last().map(|subscription| subscription.key);
-            for subscription in &chunk {
-                let options = &subscription.options;
-                lasting &=
-                    options.show_values == 0 && !options.include_body && !matches!(options.expire, Expiry::At(_));
-                if self.is_due(service, node, subscription, reach)? {
-                    let list = if options.include_body { &mut readers } else { &mut recipients };
-                    list.push(Arc::from(subscription.jid.as_str()));
+            let chunk = self.store().subscribers(node.key, after, CHUNK)?;
+            after = chunk.last().map(|subscriber| subscriber.key);
+            let last = chunk.len() < CHUNK;
+            for subscriber in chunk {
+                lasting &= is_lasting(&subscriber);
+                if self.is_due(service, node, &subscriber) {
+                    let list = if subscriber.include_body { &mut readers } else { &mut recipients };
+                    list.push(subscriber.jid);
                 }
             }
-            if chunk.len() < CHUNK {
+            if last {
                 break;
             }
         }
         let others: Others = recipients.into();
         if lasting && let Some(cached) = self.memory.cache.node(node.service, node.name.as_str()) {
-            cached.audience = Some(others.clone());
+            cached.audience = Some(KnownAudience::new(others.clone()));
             self.memory.cache.reweigh(node.service, node.name.as_str());
         }
         Ok(Audience { others, readers, ..Audience::default() })
     }
 
-    /// Whether the subscriber of a component's node gets its events now.
-    fn is_due(
+    /// Every subscriber, and who waits to be one.
+    fn everyone(&mut self, node: &Node) -> Handled<Audience> {
+        let mut everyone = Vec::new();
+        let mut after = None;
+        loop {
+            let chunk = self.store().subscriptions(node.key, after, CHUNK)?;
+            after = chunk.last().map(|subscription| subscription.key);
+            everyone.extend(chunk.iter().map(|subscription| Arc::from(subscription.jid.as_str())));
+            if chunk.len() < CHUNK {
+                return Ok(Audience { others: everyone.into(), ..Audience::default() });
+            }
+        }
+    }
+
+    /// Whether somebody who is subscribed to a component's node gets its events now.
+    fn is_due(&self, service: &ServiceRef, node: &Node, subscriber: &Subscriber) -> bool {
+        if subscriber.expire_at.is_some_and(|end| end <= self.now) {
+            return false;
+        }
+        // Whoever is subscribed passes `authorize`: being subscribed is what the model asks for.
+        let standing =
+            crate::pubsub::Standing { affiliation: subscriber.affiliation, subscribed: true, relation: None };
+        if crate::pubsub::may(standing, Action::Receive, &node.config).is_err() {
+            return false;
+        }
+        let wanted = subscriber.show_values;
+        if !node.config.presence_based_delivery && wanted == 0 {
+            return true;
+        }
+        let fits = |show: u8| wanted == 0 || show & wanted != 0;
+        let presences = &self.memory.presences;
+        match Jid::from_prepared(&subscriber.jid) {
+            Jid::Full(jid) => presences.resource(&service.name, &jid).is_some_and(|resource| fits(resource.show)),
+            Jid::Bare(jid) => presences.resources(&service.name, jid.as_str()).any(|(_, resource)| fits(resource.show)),
+        }
+    }
+
+    /// Keeps what is known of a node's audience in step with a subscription that is in that state now.
+    pub(crate) fn audience_changed(
         &mut self,
         service: &ServiceRef,
         node: &Node,
         subscription: &Subscription,
-        reach: Reach,
-    ) -> Handled<bool> {
-        if reach == Reach::Everyone {
-            return Ok(true);
+        state: SubscriptionState,
+    ) -> Handled<()> {
+        let name = node.name.as_str();
+        if self.memory.cache.node(node.service, name).is_none_or(|cached| cached.audience.is_none()) {
+            return Ok(());
         }
-        if !self.is_live(subscription) || !subscription.options.deliver {
-            return Ok(false);
+        let mut gets = false;
+        if state == SubscriptionState::Subscribed && subscription.options.deliver {
+            let affiliation = self.affiliation(service, node, subscription.jid.bare_str())?;
+            let subscriber = Subscriber::of(subscription, affiliation);
+            if !is_lasting(&subscriber) {
+                self.forget_audience(node);
+                return Ok(());
+            }
+            gets = self.is_due(service, node, &subscriber);
         }
-        let affiliation = self.affiliation(service, node, subscription.jid.bare_str())?;
-        // Whoever is subscribed passes `authorize`: being subscribed is what the model asks for.
-        let standing = crate::pubsub::Standing { affiliation, subscribed: true, relation: None };
-        if crate::pubsub::may(standing, Action::Receive, &node.config).is_err() {
-            return Ok(false);
+        if let Some(cached) = self.memory.cache.node(node.service, name)
+            && let Some(known) = &mut cached.audience
+        {
+            known.change(subscription.jid.as_str(), gets);
+            if known.is_outdated() {
+                self.forget_audience(node);
+            }
         }
-        if !node.config.presence_based_delivery && subscription.options.show_values == 0 {
-            return Ok(true);
-        }
-        let wanted = subscription.options.show_values;
-        let fits = |show: u8| wanted == 0 || show & wanted != 0;
-        let presences = &self.memory.presences;
-        Ok(match &subscription.jid {
-            Jid::Full(jid) => presences.resource(&service.name, jid).is_some_and(|resource| fits(resource.show)),
-            Jid::Bare(jid) => presences.resources(&service.name, jid.as_str()).any(|(_, resource)| fits(resource.show)),
-        })
+        Ok(())
     }
 
     /// Whether a subscription is in force now: an ended lease counts no more, whenever it is swept.

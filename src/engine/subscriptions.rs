@@ -87,7 +87,7 @@ impl Context<'_> {
         old: SubscriptionState,
         new: SubscriptionState,
     ) -> Handled<()> {
-        self.forget_audience(node);
+        self.audience_changed(service, node, subscription, new)?;
         let counted = |state| i64::from(state == SubscriptionState::Subscribed);
         let difference = counted(new) - counted(old);
         if difference != 0 {

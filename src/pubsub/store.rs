@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use super::subscription::Expiry;
 use super::{
     Affiliation, Counters, Item, ItemId, Node, NodeConfig, NodeName, SubId, Subscription, SubscriptionOptions,
     SubscriptionState,
@@ -64,6 +65,37 @@ pub struct PlacedSubscription {
     pub node_name: NodeName,
     /// The subscription.
     pub subscription: Subscription,
+}
+
+/// Somebody who is subscribed and wants events, with what decides whether he gets them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscriber {
+    /// The row of the subscription.
+    pub key: SubscriptionKey,
+    /// The literal JID.
+    pub jid: Arc<str>,
+    /// How its bare JID stands to the node.
+    pub affiliation: Affiliation,
+    /// When the subscription ends, if that is known.
+    pub expire_at: Option<Timestamp>,
+    /// See [`SubscriptionOptions::include_body`].
+    pub include_body: bool,
+    /// See [`SubscriptionOptions::show_values`].
+    pub show_values: u8,
+}
+
+impl Subscriber {
+    /// The part of a subscription that matters.
+    pub fn of(subscription: &Subscription, affiliation: Affiliation) -> Self {
+        let options = &subscription.options;
+        let expire_at = match options.expire {
+            Expiry::At(end) => Some(end),
+            Expiry::Never | Expiry::Presence => None,
+        };
+        let (key, jid) = (subscription.key, subscription.jid.as_str().into());
+        let (include_body, show_values) = (options.include_body, options.show_values);
+        Self { key, jid, affiliation, expire_at, include_body, show_values }
+    }
 }
 
 /// What to insert as a subscription.
@@ -409,6 +441,9 @@ pub trait Transaction {
         after: Option<SubscriptionKey>,
         limit: usize,
     ) -> Result<Vec<Subscription>>;
+    /// Those in state `subscribed` that want events (`pubsub#deliver`), in the order in which they were made, those after
+    /// `after`, at most `limit`.
+    fn subscribers(&mut self, node: NodeKey, after: Option<SubscriptionKey>, limit: usize) -> Result<Vec<Subscriber>>;
     /// Those in state `pending`, in the order in which they were made.
     fn pending_subscriptions(&mut self, node: NodeKey) -> Result<Vec<Subscription>>;
     /// Nodes of the service that have pending subscriptions, in the order of their names.

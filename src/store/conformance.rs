@@ -76,6 +76,7 @@ suite! {
         many_changes_in_one_transaction,
     }
     subscriptions {
+        subscribers,
         options_of_a_subscription,
         several_of_one_jid,
         subscribers_page_by_page,

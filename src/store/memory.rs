@@ -4,6 +4,7 @@
 //! again. There are few indexes: what SQL would look up is often looked for here.
 
 mod journal;
+mod page;
 mod tables;
 
 use std::sync::Arc;
@@ -12,12 +13,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::pubsub::store::{
     AutoSubscription, Intent, JournalEntry, JournalFilter, JournalLimits, MAX_SEQ, Maintenance, NewJournalEntry,
     NewSubscription, NodeKey, Page, PamEntry, Place, PlacedSubscription, PublicEntry, Removed, Service, ServiceKey,
-    Store, SubscriptionKey, Transaction,
+    Store, Subscriber, SubscriptionKey, Transaction,
 };
 use crate::pubsub::subscription::Expiry;
 use crate::pubsub::{Affiliation, Counters, Item, ItemId, Node, NodeConfig, NodeName, Subscription, SubscriptionState};
 use crate::time::Timestamp;
 use journal::Kept;
+use page::page;
 use tables::tables;
 
 tables! {
@@ -99,31 +101,6 @@ fn refused(why: &'static str) -> Error {
 
 fn refuse_if(condition: bool, why: &'static str) -> Result<()> {
     if condition { Err(refused(why)) } else { Ok(()) }
-}
-
-/// Rows of an ordered set with their cursors, reduced to the part that is wanted.
-fn page<T>(mut all: Vec<(i64, T)>, place: Place<i64>, limit: u64) -> Page<T> {
-    let count = all.len();
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let (from, to) = match place {
-        Place::First => (0, limit.min(count)),
-        Place::Last => (count.saturating_sub(limit), count),
-        Place::After(cursor) => {
-            let from = all.partition_point(|(at, _)| *at <= cursor);
-            (from, from.saturating_add(limit).min(count))
-        }
-        Place::Before(cursor) => {
-            let to = all.partition_point(|(at, _)| *at < cursor);
-            (to.saturating_sub(limit), to)
-        }
-        Place::Index(index) => {
-            let from = usize::try_from(index).unwrap_or(usize::MAX).min(count);
-            (from, from.saturating_add(limit).min(count))
-        }
-    };
-    let rows: Vec<T> = all.drain(from..to).map(|(_, row)| row).collect();
-    let index = if rows.is_empty() { 0 } else { from as u64 };
-    Page { rows, count: count as u64, index }
 }
 
 fn is_live(item: &Item, live_after: Option<Timestamp>) -> bool {
@@ -489,6 +466,19 @@ impl Transaction for Open<'_> {
         let mut found = self.of_node(node, |subscription| after.is_none_or(|after| subscription.key > after));
         found.truncate(limit);
         Ok(found)
+    }
+
+    fn subscribers(&mut self, node: NodeKey, after: Option<SubscriptionKey>, limit: usize) -> Result<Vec<Subscriber>> {
+        let mut found = self.of_node(node, |subscription| {
+            after.is_none_or(|after| subscription.key > after)
+                && subscription.state == SubscriptionState::Subscribed
+                && subscription.options.deliver
+        });
+        found.truncate(limit);
+        let with_affiliation = |subscription: &Subscription| {
+            Ok(Subscriber::of(subscription, self.affiliation(node, subscription.jid.bare_str())?))
+        };
+        found.iter().map(with_affiliation).collect()
     }
 
     fn pending_subscriptions(&mut self, node: NodeKey) -> Result<Vec<Subscription>> {

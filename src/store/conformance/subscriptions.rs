@@ -4,10 +4,10 @@ use super::{SERVICE, at, commit, make_node, new_node};
 use crate::error::Result;
 use crate::jid::Jid;
 use crate::pubsub::store::{
-    NewSubscription, NodeKey, PlacedSubscription, ServiceKey, Store, SubscriptionKey, Transaction,
+    NewSubscription, NodeKey, PlacedSubscription, ServiceKey, Store, Subscriber, SubscriptionKey, Transaction,
 };
 use crate::pubsub::subscription::{Expiry, SubscriptionType};
-use crate::pubsub::{Subscription, SubscriptionOptions, SubscriptionState};
+use crate::pubsub::{Affiliation, Subscription, SubscriptionOptions, SubscriptionState};
 
 const ROMEO: &str = "romeo@montague.example";
 
@@ -261,4 +261,41 @@ pub(super) fn subscription_keys_are_not_used_again(store: &mut dyn Store) {
         newest = key;
         commit(store, |t| t.delete_subscription(key));
     }
+}
+
+/// Who wants events, with what decides about it.
+pub(super) fn subscribers(store: &mut dyn Store) {
+    let node = new_node(store, "blog");
+    let lease = SubscriptionOptions { expire: Expiry::At(at(70)), ..SubscriptionOptions::default() };
+    let choosy = SubscriptionOptions { show_values: 5, include_body: true, ..SubscriptionOptions::default() };
+    let deaf = SubscriptionOptions { deliver: false, ..SubscriptionOptions::default() };
+    commit(store, |t| {
+        let plain = SubscriptionOptions::default();
+        let first = subscribe(t, node, "d@example/r", "1", SubscriptionState::Subscribed, &plain)?;
+        subscribe(t, node, "c@example", "2", SubscriptionState::Pending, &plain)?;
+        let second = subscribe(t, node, "b@example", "3", SubscriptionState::Subscribed, &lease)?;
+        subscribe(t, node, "e@example", "4", SubscriptionState::Subscribed, &deaf)?;
+        let third = subscribe(t, node, "a@example", "5", SubscriptionState::Subscribed, &choosy)?;
+        t.set_affiliation(node, "d@example", Affiliation::Member)?;
+        t.set_affiliation(node, "a@example", Affiliation::Outcast)?;
+        let (expire_at, include_body, show_values) = (None, false, 0);
+        let row = |key, jid: &str, affiliation| Subscriber {
+            key,
+            jid: jid.into(),
+            affiliation,
+            expire_at,
+            include_body,
+            show_values,
+        };
+        let expected = [
+            row(first, "d@example/r", Affiliation::Member),
+            Subscriber { expire_at: Some(at(70)), ..row(second, "b@example", Affiliation::None) },
+            Subscriber { include_body: true, show_values: 5, ..row(third, "a@example", Affiliation::Outcast) },
+        ];
+        assert_eq!(t.subscribers(node, None, 10)?, expected);
+        assert_eq!(t.subscribers(node, None, 1)?, expected[..1]);
+        assert_eq!(t.subscribers(node, Some(first), 1)?, expected[1..2]);
+        assert_eq!(t.subscribers(node, Some(third), 10)?, []);
+        Ok(())
+    });
 }

@@ -11,7 +11,7 @@ use crate::pubsub::config::{
 };
 use crate::pubsub::store::{
     AutoSubscription, Intent, JournalEntry, NodeKey, PamEntry, PlacedSubscription, PublicEntry, Service, ServiceKey,
-    SubscriptionKey,
+    Subscriber, SubscriptionKey,
 };
 use crate::pubsub::subscription::{Expiry, SubscriptionType};
 use crate::pubsub::{
@@ -262,6 +262,21 @@ fn read_subscription(columns: &mut Columns<'_, '_>) -> Result<Subscription> {
             subscription_type: columns.text(SubscriptionType::parse)?,
             subscription_depth: columns.next()?,
         },
+    })
+}
+
+pub(super) fn subscriber(row: &Row<'_>) -> Result<Subscriber> {
+    let mut columns = Columns::of(row);
+    let (key, jid) = (SubscriptionKey(columns.next()?), columns.next()?);
+    let affiliation: Option<String> = columns.next()?;
+    let affiliation = affiliation.as_deref().map_or(Some(Affiliation::None), Affiliation::parse);
+    Ok(Subscriber {
+        key,
+        jid,
+        affiliation: affiliation.ok_or(rusqlite::Error::InvalidQuery)?,
+        expire_at: columns.optional_time()?,
+        include_body: columns.next()?,
+        show_values: columns.next()?,
     })
 }
 

@@ -225,6 +225,11 @@ statements! {
     SELECT_SUBSCRIPTIONS_TO = concat!(subscription_row!(), "WHERE s.node = ?1 AND s.bare = ?2 ORDER BY s.subscription");
     SELECT_SUBSCRIPTIONS = concat!(subscription_row!(), "INDEXED BY subscriptions_node ",
         "WHERE s.node = ?1 AND s.subscription > ?2 ORDER BY s.subscription LIMIT ?3");
+    SELECT_SUBSCRIBERS = "SELECT s.subscription, s.jid, a.affiliation, s.expire_at, s.include_body, s.show_values \
+        FROM subscriptions AS s INDEXED BY subscriptions_node \
+        LEFT JOIN affiliations AS a ON a.node = s.node AND a.jid = s.bare \
+        WHERE s.node = ?1 AND s.subscription > ?2 AND s.state = 'subscribed' AND s.deliver \
+        ORDER BY s.subscription LIMIT ?3";
     SELECT_PENDING = concat!(subscription_row!(), "INDEXED BY subscriptions_pending ",
         "WHERE s.node = ?1 AND s.state = 'pending' ORDER BY s.subscription");
     SELECT_NODES_WITH_PENDING = "SELECT DISTINCT name FROM subscriptions AS s CROSS JOIN nodes ON nodes.node = s.node \

@@ -8,7 +8,8 @@ use super::{failed, items, journal, lists, nodes, pam, rows, statements, subscri
 use crate::error::{Error, ErrorKind, Result};
 use crate::pubsub::store::{
     AutoSubscription, Intent, JournalEntry, JournalFilter, JournalLimits, NewJournalEntry, NewSubscription, NodeKey,
-    Page, PamEntry, Place, PlacedSubscription, PublicEntry, Removed, Service, ServiceKey, SubscriptionKey, Transaction,
+    Page, PamEntry, Place, PlacedSubscription, PublicEntry, Removed, Service, ServiceKey, Subscriber, SubscriptionKey,
+    Transaction,
 };
 use crate::pubsub::{Affiliation, Counters, Item, ItemId, Node, NodeConfig, NodeName, Subscription};
 use crate::time::Timestamp;
@@ -333,6 +334,11 @@ impl Transaction for Open<'_> {
     ) -> Result<Vec<Subscription>> {
         let after = after.map_or(0, |key| key.0);
         self.all(statements::SELECT_SUBSCRIPTIONS, (node.0, after, sql_limit(limit)), rows::subscription)
+    }
+
+    fn subscribers(&mut self, node: NodeKey, after: Option<SubscriptionKey>, limit: usize) -> Result<Vec<Subscriber>> {
+        let after = after.map_or(0, |key| key.0);
+        self.all(statements::SELECT_SUBSCRIBERS, (node.0, after, sql_limit(limit)), rows::subscriber)
     }
 
     fn pending_subscriptions(&mut self, node: NodeKey) -> Result<Vec<Subscription>> {
