@@ -9,7 +9,22 @@ pub(crate) struct Archive;
 
 impl Extension for Archive {
     fn documents(&self) -> &'static [DocumentInfo] {
-        &[]
+        &[
+            DocumentInfo {
+                number: "0313",
+                title: "Message Archive Management",
+                version: "1.1.3",
+                complete: false,
+                notes: "queries of an account's journal and of public lists; all others are the host's",
+            },
+            DocumentInfo {
+                number: "0442",
+                title: "Pubsub Message Archive Management",
+                version: "0.2.0",
+                complete: false,
+                notes: "public lists only",
+            },
+        ]
     }
 
     fn routes(&self) -> &'static [Route] {
