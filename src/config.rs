@@ -132,6 +132,13 @@ pub const OPTIONS: &[OptionInfo] = &[
         true,
         "seconds until a subscription made by auto_subscribe ends for which no client has asked",
     ),
+    option(
+        "room_publish",
+        "nobody",
+        Shape::Word(&["nobody", "owners"]),
+        true,
+        "who may publish to a room itself, besides the server: nobody, or its owners",
+    ),
     option("journal", "false", Shape::Boolean, true, "XEP-0376 extension: keep events for devices that were away"),
     option("journal_max_events", "10000", Shape::Number(1, 1 << 31), true, "events kept for one account"),
     option("journal_max_bytes", "4194304", Shape::Number(1_000, 1 << 40), true, "bytes of events kept for one account"),

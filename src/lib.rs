@@ -32,7 +32,9 @@ pub mod xep;
 pub mod xml;
 
 pub use config::Config;
-pub use engine::{Decision, Engine, Event, Facts, Input, InputKind, Need, Outcome, RosterSubscription, ServiceKind};
+pub use engine::{
+    Decision, Engine, Event, Facts, Input, InputKind, Need, Outcome, RoomAffiliation, RosterSubscription, ServiceKind,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use time::Timestamp;
 pub use xep::Where;

@@ -49,6 +49,8 @@ pub const CAPS2: &str = "urn:xmpp:caps";
 pub const HASHES: &str = "urn:xmpp:hashes:2";
 /// XEP-0131: stanza headers.
 pub const SHIM: &str = "http://jabber.org/protocol/shim";
+/// XEP-0045: what a room says of its occupants.
+pub const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
 /// XEP-0203: delayed delivery.
 pub const DELAY: &str = "urn:xmpp:delay";
 /// XEP-0297: forwarded stanzas.

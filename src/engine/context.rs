@@ -8,8 +8,9 @@ use super::cache::{Cache, CachedNode};
 use super::decision::{Decision, Need};
 use super::event::Happened;
 use super::ids::Ids;
-use super::input::Facts;
+use super::input::{Facts, RoomAffiliation};
 use super::presence::{Features, Presences};
+use super::rooms;
 use super::settings::{Host, Hosts, Settings};
 use crate::error::Error;
 use crate::jid::{BareJid, Jid};
@@ -90,12 +91,21 @@ impl From<Refusal> for Stop {
     }
 }
 
+/// Who makes a request in a room.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Asker {
+    /// It is the room, or the occupant, whose service it is; or it acts for it.
+    pub(crate) own: bool,
+    /// It is in the room.
+    pub(crate) inside: bool,
+}
+
 /// A service that a request can be addressed to.
 #[derive(Debug, Clone)]
 pub(crate) struct ServiceRef {
-    /// Bare JID of the account, or the component's domain.
+    /// Bare JID of the account or room, or the component's domain; for an occupant of a room, the occupant JID as it is now.
     pub(crate) jid: BareJid,
-    /// The same, shared.
+    /// The name under which it is stored: the same, except for occupants ([`super::rooms`]).
     pub(crate) name: Arc<str>,
     pub(crate) host: Arc<Host>,
 }
@@ -107,6 +117,26 @@ impl ServiceRef {
 
     pub(crate) fn is_account(&self) -> bool {
         self.host.policy.kind == Kind::Account
+    }
+
+    /// Whether it is a room or an occupant of one.
+    pub(crate) fn in_room(&self) -> bool {
+        self.host.policy.kind == Kind::Room
+    }
+
+    /// Whether it is an occupant of a room.
+    pub(crate) fn is_occupant(&self) -> bool {
+        self.name.starts_with('/')
+    }
+
+    /// The bare JID of the room that it is or is in.
+    pub(crate) fn room(&self) -> &str {
+        rooms::room_of(&self.name).unwrap_or(&self.name)
+    }
+
+    /// Whether nodes belong to whoever the service belongs to, rather than to who made them.
+    pub(crate) fn is_personal(&self) -> bool {
+        self.host.policy.kind != Kind::Component
     }
 
     /// Whether that JID is the account itself.
@@ -152,6 +182,8 @@ pub(crate) struct Context<'a> {
     asked: HashSet<Need>,
     /// Whether anything was written: then stopping means rolling back.
     pub(crate) wrote: bool,
+    /// Who asks, if the request is for a room or an occupant.
+    pub(crate) asker: Asker,
     /// The account whose list of subscriptions is being changed on its own request, which does the telling.
     pub(crate) quiet_account: Option<BareJid>,
     facts: &'a Facts,
@@ -176,6 +208,7 @@ impl<'a> Context<'a> {
             needs: Vec::new(),
             asked: HashSet::new(),
             wrote: false,
+            asker: Asker::default(),
             quiet_account: None,
             facts,
             tx,
@@ -195,7 +228,8 @@ impl<'a> Context<'a> {
 
     /// Lets extensions know, then the host.
     pub(crate) fn happened(&mut self, event: &Happened<'_>) -> Handled<()> {
-        for extension in xep::EXTENSIONS {
+        let in_room = event.service().in_room();
+        for extension in xep::EXTENSIONS.iter().filter(|extension| !in_room || extension.serves_rooms()) {
             extension.on_event(self, event)?;
         }
         if event.service().host.events {
@@ -271,6 +305,14 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// How somebody stands to a room, and whether it has voice there.
+    pub(crate) fn room_standing(&mut self, who: &Jid, room: &str) -> Handled<(RoomAffiliation, bool)> {
+        match self.facts.room(who.as_str(), room) {
+            Some(standing) => Ok(standing),
+            None => self.need(Need::Room { who: who.as_str().to_owned(), room: room.to_owned() }),
+        }
+    }
+
     /// Gathers the needs of several steps, so that the host is asked once.
     pub(crate) fn gather<T>(
         &mut self,
@@ -291,13 +333,25 @@ impl<'a> Context<'a> {
 
     /// The service at that address, if this engine serves it.
     pub(crate) fn service_at(&self, jid: &BareJid) -> Option<ServiceRef> {
+        if jid.as_str().starts_with('/') {
+            return self.occupant_service(jid.as_str());
+        }
         let host = self.hosts.get(jid.domain())?;
-        let is_account = host.policy.kind == Kind::Account;
-        (is_account == jid.local().is_some()).then(|| ServiceRef {
+        let with_local = host.policy.kind != Kind::Component;
+        (with_local == jid.local().is_some()).then(|| ServiceRef {
             jid: jid.clone(),
             name: jid.as_str().into(),
             host: host.clone(),
         })
+    }
+
+    /// The service of an occupant who is still there.
+    pub(crate) fn occupant_service(&self, stay: &str) -> Option<ServiceRef> {
+        let room = rooms::room_of(stay)?;
+        let host = self.hosts.get(room.split_once('@')?.1)?;
+        let occupant = self.memory.presences.rooms().occupant(stay)?;
+        let jid = BareJid::from_prepared(&format!("{room}/{}", occupant.nick));
+        Some(ServiceRef { jid, name: stay.into(), host: host.clone() })
     }
 
     /// Whether that address is an account of a host that is served.
@@ -427,7 +481,7 @@ impl<'a> Context<'a> {
 
     /// The affiliation of a bare JID.
     pub(crate) fn affiliation(&mut self, service: &ServiceRef, node: &Node, bare: &str) -> Handled<Affiliation> {
-        if service.is_owner(bare) {
+        if service.is_owner(bare) || (service.in_room() && self.asker.own) {
             return Ok(Affiliation::Owner);
         }
         if let Some(cached) = self.memory.cache.node(node.service, node.name.as_str())
@@ -448,7 +502,7 @@ impl<'a> Context<'a> {
         let bare = who.bare_str();
         let affiliation = self.affiliation(service, node, bare)?;
         let decision = self.decide(service, node, bare, affiliation, action)?;
-        let admins_own = !service.is_account() && service.policy().admins_own;
+        let admins_own = !service.is_personal() && service.policy().admins_own;
         match decision {
             Err(_) if admins_own && affiliation != Affiliation::Outcast && self.is_admin(bare, service)? => Ok(()),
             decision => Ok(decision?),
@@ -467,8 +521,12 @@ impl<'a> Context<'a> {
         let config = &node.config;
         let by_model = affiliation == Affiliation::None && !matches!(action, Action::RetractAny | Action::Own);
         let by_roster = matches!(config.access_model, AccessModel::Presence | AccessModel::Roster);
-        let relation =
-            if by_model && by_roster && service.is_account() { Some(self.relation(&service.jid, bare)?) } else { None };
+        let relation = match service.policy().kind {
+            Kind::Account if by_model && by_roster => Some(self.relation(&service.jid, bare)?),
+            // Presence in a room is what its access model asks for.
+            Kind::Room => Some(Relation { presence: self.asker.inside, ..Relation::default() }),
+            _ => None,
+        };
         let publishes = matches!(action, Action::Publish | Action::RetractOwn);
         let asks_subscription = (by_model && config.access_model == AccessModel::Authorize)
             || (publishes && config.publish_model == PublishModel::Subscribers);

@@ -13,9 +13,11 @@ use super::ids::Ids;
 use super::input::{Input, InputKind};
 use super::presence::Presences;
 use super::reader::Reader;
+use super::rooms;
 use super::settings::{Host, Hosts, Settings};
 use crate::config::Config;
 use crate::error::Result;
+use crate::pubsub::policy::Kind;
 use crate::pubsub::store::{Store, Transaction};
 use crate::time::Timestamp;
 
@@ -52,6 +54,9 @@ enum Tried {
     /// The transaction was not kept: nothing has changed in the store, but [`Core::rollback`] is due.
     Undone,
 }
+
+/// Services of occupants that are removed in one transaction.
+const FORGOTTEN: usize = 500;
 
 /// The writer keeps so many parts of the cache's bytes, each reader one.
 const READER_PART: u64 = 4;
@@ -104,9 +109,30 @@ impl Core {
         Ok(readers)
     }
 
-    pub(crate) fn serve(&mut self, host: Host) -> Arc<Hosts> {
+    pub(crate) fn serve(&mut self, host: Host) -> Result<Arc<Hosts>> {
+        if host.policy.kind == Kind::Room {
+            self.forget_occupants(&host.domain)?;
+        }
         Arc::make_mut(&mut self.hosts).insert(host.domain.clone(), Arc::new(host));
-        self.hosts.clone()
+        Ok(self.hosts.clone())
+    }
+
+    /// What occupants published ends with their stay, and nobody knows now who stayed.
+    fn forget_occupants(&mut self, domain: &str) -> Result<()> {
+        self.memory.presences.remove_domain(domain);
+        let (from, to) = rooms::stays_of(domain);
+        loop {
+            let mut transaction = self.store.begin()?;
+            let found = transaction.services_between(&from, &to, FORGOTTEN)?;
+            for service in &found {
+                transaction.delete_service(service.key)?;
+                self.memory.cache.remove_service(&service.jid);
+            }
+            transaction.commit()?;
+            if found.len() < FORGOTTEN {
+                return Ok(());
+            }
+        }
     }
 
     pub(crate) fn unserve(&mut self, domain: &str) -> Arc<Hosts> {

@@ -60,6 +60,13 @@ pub enum Need {
         /// The contact, bare or full.
         contact: String,
     },
+    /// How does `who` stand to a room, and has it voice there?
+    Room {
+        /// JID, usually full.
+        who: String,
+        /// Bare JID of the room.
+        room: String,
+    },
     /// Hand over the data that the module before had for this service, by an input of its own; then answer.
     Import(String),
 }

@@ -51,6 +51,10 @@ fn run_stanza(context: &mut Context<'_>, xml: &str) -> Handled<()> {
 /// The service that a stanza is for, and whether it was addressed to the domain of the accounts.
 fn target(context: &Context<'_>, stanza: &Stanza<'_>) -> Option<(ServiceRef, bool)> {
     let to = stanza.to.clone().unwrap_or_else(|| stanza.from.to_bare().into());
+    if let Jid::Full(jid) = &to {
+        let stay = context.memory.presences.rooms().by_nick(jid.bare_str(), jid.resource())?;
+        return Some((context.occupant_service(stay)?, false));
+    }
     let Jid::Bare(bare) = &to else { return None };
     if let Some(service) = context.service_at(bare) {
         return Some((service, false));
@@ -85,6 +89,10 @@ fn iq(context: &mut Context<'_>, stanza: &Stanza<'_>) -> Handled<()> {
         to: stanza.element.attr("to").unwrap_or("").to_owned(),
         element,
     };
+    if request.service.in_room() && !crate::xep::admit(context, &request)? {
+        pass(context);
+        return Ok(());
+    }
     match route(context, &request)? {
         Reply::Pass => pass(context),
         reply => context.answer(&request, reply),
@@ -133,7 +141,7 @@ fn message(context: &mut Context<'_>, stanza: &Stanza<'_>) -> Handled<()> {
     if stanza.r#type == "error" {
         return bounced(context, stanza, &service);
     }
-    for extension in EXTENSIONS {
+    for extension in EXTENSIONS.iter().filter(|_| !service.in_room()) {
         if extension.on_message(context, stanza, &service)? {
             return Ok(());
         }
@@ -189,7 +197,7 @@ fn presence(context: &mut Context<'_>, stanza: &Stanza<'_>) -> Handled<()> {
         pass(context);
         return Ok(());
     };
-    for extension in EXTENSIONS {
+    for extension in EXTENSIONS.iter().filter(|extension| !service.in_room() || extension.serves_rooms()) {
         extension.on_presence(context, stanza, &service)?;
     }
     // Presence is the host's own business as well.
@@ -199,7 +207,9 @@ fn presence(context: &mut Context<'_>, stanza: &Stanza<'_>) -> Handled<()> {
 
 fn session_ended(context: &mut Context<'_>, jid: &FullJid) -> Handled<()> {
     for name in context.memory.presences.services_of(jid) {
-        if let Some(service) = context.service_at(&BareJid::from_prepared(&name)) {
+        // Who leaves a room is told by the room.
+        let service = context.service_at(&BareJid::from_prepared(&name)).filter(|service| !service.in_room());
+        if let Some(service) = service {
             context.resource_left(&service, jid)?;
         }
     }
@@ -209,22 +219,16 @@ fn session_ended(context: &mut Context<'_>, jid: &FullJid) -> Handled<()> {
 
 fn account_removed(context: &mut Context<'_>, account: &BareJid) -> Handled<()> {
     let Some(service) = context.service_at(account) else { return Ok(()) };
+    if service.in_room() {
+        return context.room_removed(&service);
+    }
     for extension in EXTENSIONS {
         extension.on_account_removed(context, &service)?;
     }
     for place in context.store().subscriptions_of(account.as_str(), None)? {
         context.end_placed(vec![place], super::subscriptions::Ending::Silent)?;
     }
-    if let Some(row) = context.store().service(account.as_str())? {
-        let actor = Jid::Bare(account.clone());
-        for node in context.store().nodes(row.key, None, usize::MAX)? {
-            context.end_all_subscriptions(&service, &node)?;
-            let event = super::event::Happened::NodeDeleted { service: &service, node: &node, actor: &actor };
-            context.happened(&event)?;
-        }
-        context.change().delete_service(row.key)?;
-        context.memory.cache.remove_service(account.as_str());
-    }
+    context.remove_service(&service)?;
     context.memory.presences.remove_service(account.as_str());
     Ok(())
 }
@@ -301,6 +305,19 @@ impl Context<'_> {
     /// Requests without `to` are answered by the account.
     fn default_sender<'r>(&self, request: &'r Request<'_>) -> Option<&'r str> {
         Some(request.service.jid.as_str())
+    }
+
+    /// Removes a service with all its nodes; nobody is told but the modules of the host.
+    pub(crate) fn remove_service(&mut self, service: &ServiceRef) -> Handled<()> {
+        let Some(row) = self.store().service(&service.name)? else { return Ok(()) };
+        let actor = Jid::Bare(service.jid.clone());
+        for node in self.store().nodes(row.key, None, usize::MAX)? {
+            self.end_all_subscriptions(service, &node)?;
+            self.happened(&super::event::Happened::NodeDeleted { service, node: &node, actor: &actor })?;
+        }
+        self.change().delete_service(row.key)?;
+        self.memory.cache.remove_service(&service.name);
+        Ok(())
     }
 
     /// The service of a node that was found without it.

@@ -17,7 +17,7 @@ pub enum InputKind {
     Tick,
     /// The session of this full JID is gone.
     SessionEnded(String),
-    /// This account does not exist any more.
+    /// This account, or this room, does not exist any more.
     AccountRemoved(String),
     /// The roster of `owner` now says something else about `contact`.
     RosterChanged {
@@ -91,6 +91,21 @@ impl RosterSubscription {
     }
 }
 
+/// How somebody stands to a room (XEP-0045, section 5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RoomAffiliation {
+    /// No affiliation.
+    None,
+    /// Banned.
+    Outcast,
+    /// On the list of members.
+    Member,
+    /// May kick and ban.
+    Admin,
+    /// May configure and destroy the room.
+    Owner,
+}
+
 /// What the host has answered. Facts hold for the one input they came with.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
@@ -99,6 +114,7 @@ pub struct Facts {
     admins: HashMap<(String, String), bool>,
     blocked: HashMap<(String, String), bool>,
     imported: HashMap<String, bool>,
+    rooms: HashMap<(String, String), (RoomAffiliation, bool)>,
 }
 
 impl Facts {
@@ -127,6 +143,15 @@ impl Facts {
     /// Whether old data of the service has been handed over; false if that failed and is to be tried again.
     pub fn insert_import(&mut self, service: &str, done: bool) {
         self.imported.insert(service.to_owned(), done);
+    }
+
+    /// How `who`, a full JID, stands to a room, and whether it has voice there.
+    pub fn insert_room(&mut self, who: &str, room: &str, affiliation: RoomAffiliation, voice: bool) {
+        self.rooms.insert((who.to_owned(), room.to_owned()), (affiliation, voice));
+    }
+
+    pub(super) fn room(&self, who: &str, room: &str) -> Option<(RoomAffiliation, bool)> {
+        self.rooms.get(&(who.to_owned(), room.to_owned())).copied()
     }
 
     pub(super) fn account(&self, account: &str) -> Option<bool> {

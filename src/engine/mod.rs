@@ -20,6 +20,7 @@ pub(crate) mod notify;
 pub(crate) mod presence;
 mod queue;
 mod reader;
+pub(crate) mod rooms;
 pub(crate) mod settings;
 pub(crate) mod subscriptions;
 pub(crate) mod summary;
@@ -32,7 +33,7 @@ use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 
 pub use decision::{Decision, Event, Need, Outcome};
-pub use input::{Facts, Input, InputKind, RosterSubscription};
+pub use input::{Facts, Input, InputKind, RoomAffiliation, RosterSubscription};
 pub use queue::Completion;
 pub use settings::ServiceKind;
 
@@ -123,12 +124,12 @@ impl Engine {
         Ok(Self { shared: Arc::new(Shared { core: Mutex::new(core), hosts: RwLock::default(), queue, unusable }) })
     }
 
-    /// Takes over a host with accounts, or a pubsub component.
+    /// Takes over a host with accounts, a pubsub component, or the rooms of a chat service.
     pub fn serve(&self, domain: &str, kind: ServiceKind, options: &Config) -> Result<()> {
         self.shared.check()?;
         let domain = crate::jid::BareJid::parse(domain)?;
         let host = settings::Host::read(domain.as_str(), kind, options)?;
-        let hosts = self.shared.core.lock().serve(host);
+        let hosts = self.shared.core.lock().serve(host)?;
         *self.shared.hosts.write() = hosts;
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::event::Happened;
 use super::notify::{Reach, retract_body};
 use crate::jid::{BareJid, Jid};
 use crate::ns;
-use crate::pubsub::config::Limit;
+use crate::pubsub::config::{AccessModel, Limit};
 use crate::pubsub::policy::{CreateNodes, Kind};
 use crate::pubsub::store::Removed;
 use crate::pubsub::{Affiliation, ItemId, Node, NodeConfig};
@@ -35,14 +35,23 @@ fn check_config(config: &NodeConfig) -> Handled<()> {
     if config.weight() > MAX_CONFIG { Err(too_long("configuration").into()) } else { Ok(()) }
 }
 
+/// In a room there is one access model: being there.
+fn check_model(service: &ServiceRef, config: &NodeConfig) -> Handled<()> {
+    if !service.in_room() || config.access_model == AccessModel::Presence {
+        return Ok(());
+    }
+    let error = StanzaError::new(Condition::NotAcceptable).with(PubsubCondition::UnsupportedAccessModel);
+    Err(error.text("nodes in rooms are for those who are there").into())
+}
+
 impl Context<'_> {
     /// Whether somebody may create nodes (section 8.1.1).
     pub(crate) fn check_create(&mut self, service: &ServiceRef, who: &BareJid) -> Handled<()> {
-        if self.privileged || service.is_owner(who.as_str()) {
+        if self.privileged || service.is_owner(who.as_str()) || (service.in_room() && self.asker.own) {
             return Ok(());
         }
         let local = || self.hosts.get(who.domain()).is_some_and(|host| host.policy.kind == Kind::Account);
-        let allowed = !service.is_account()
+        let allowed = !service.is_personal()
             && match service.policy().create_nodes {
                 CreateNodes::Anyone => true,
                 CreateNodes::Local if local() => true,
@@ -67,11 +76,11 @@ impl Context<'_> {
             return Err(error.text("the account has as many nodes as it may have").into());
         }
         let now = self.now;
-        let creator = actor.to_bare();
-        let owner = if service.is_account() { service.jid.clone() } else { creator.clone() };
+        check_model(service, &config)?;
+        let creator = if service.in_room() { service.jid.clone() } else { actor.to_bare() };
         let node = self.change().insert_node(row.key, name, creator.as_str(), now, &Arc::new(config))?;
-        if !service.is_account() {
-            self.change().set_affiliation(node.key, owner.as_str(), Affiliation::Owner)?;
+        if !service.is_personal() {
+            self.change().set_affiliation(node.key, creator.as_str(), Affiliation::Owner)?;
         }
         self.memory.cache.insert_node(node.clone());
         self.count_in_service(service, |row| row.nodes += 1)?;
@@ -179,6 +188,7 @@ impl Context<'_> {
             return Ok(changed);
         }
         check_config(&changed.config)?;
+        check_model(service, &changed.config)?;
         let model_changed = changed.config.access_model != node.config.access_model
             || changed.config.roster_groups_allowed != node.config.roster_groups_allowed;
         // Facts first: both audiences are asked for before anything is written.

@@ -61,6 +61,9 @@ impl Context<'_> {
         if service.is_account() {
             return self.account_audience(service, node, reach);
         }
+        if service.in_room() {
+            return self.room_audience(service, node, reach);
+        }
         if reach == Reach::Subscribed
             && let Some(cached) = self.memory.cache.node(node.service, node.name.as_str())
             && let Some(audience) = &mut cached.audience
@@ -354,6 +357,9 @@ impl Context<'_> {
 
     /// Sends the last items that a resource of a contact (or of the account itself) has coming, once each.
     pub(crate) fn send_wanted_items(&mut self, service: &ServiceRef, jid: &crate::jid::FullJid) -> Handled<()> {
+        if service.in_room() {
+            return self.send_items_in_room(service, jid);
+        }
         if !service.is_account() || self.stored_service(service)?.is_none_or(|row| row.nodes == 0) {
             return Ok(());
         }
@@ -394,7 +400,7 @@ impl Context<'_> {
 fn event_message(service: &ServiceRef, node: &Node, to: Option<&str>, body: &str) -> Writer {
     let mut writer = Writer::with_capacity(body.len() + 256);
     writer.start("message").attr("from", service.jid.as_str()).optional_attr("to", to);
-    if node.config.notification_type == NotificationType::Headline {
+    if service.in_room() || node.config.notification_type == NotificationType::Headline {
         writer.attr("type", "headline");
     }
     writer.start_ns("event", ns::PUBSUB_EVENT).raw(body).end();
@@ -407,19 +413,20 @@ fn write_reply_to(writer: &mut Writer, jid: &str) {
     writer.start("address").attr("type", "replyto").attr("jid", jid).end().end();
 }
 
-/// Whether items of the node show who published them.
-pub(crate) fn shows_publisher(service: &ServiceRef, node: &Node) -> bool {
-    node.config.itemreply == ItemReply::Publisher || service.policy().expose_publisher
+/// Who published an item, if items of the node show it.
+pub(crate) fn shown_publisher<'i>(service: &'i ServiceRef, node: &Node, item: &'i Item) -> Option<&'i str> {
+    let shows = node.config.itemreply == ItemReply::Publisher || service.policy().expose_publisher;
+    if service.in_room() {
+        // One publisher per node: the room or the occupant. Nothing tells who that really is.
+        return shows.then_some(service.jid.as_str());
+    }
+    // The bare JID: a resource would tell more than who wrote it.
+    shows.then(|| item.publisher.split_once('/').map_or(&*item.publisher, |(bare, _)| bare))
 }
 
 /// Writes one `<item/>`, as it is retrieved or notified.
-pub(crate) fn write_item(writer: &mut Writer, item: &Item, publisher: bool, payload: bool) {
-    writer.start("item").attr("id", item.id.as_str());
-    if publisher {
-        // The bare JID: a resource would tell more than who wrote it.
-        let bare = item.publisher.split_once('/').map_or(&*item.publisher, |(bare, _)| bare);
-        writer.attr("publisher", bare);
-    }
+pub(crate) fn write_item(writer: &mut Writer, item: &Item, publisher: Option<&str>, payload: bool) {
+    writer.start("item").attr("id", item.id.as_str()).optional_attr("publisher", publisher);
     writer.raw(if payload { &item.payload } else { "" }).end();
 }
 
@@ -429,7 +436,7 @@ pub(crate) fn items_body(service: &ServiceRef, node: &Node, items: &[Item]) -> S
     writer.start("items").attr("node", node.name.as_str());
     let carries_items = node.config.persist_items || node.config.deliver_payloads;
     for item in items.iter().filter(|_| carries_items) {
-        write_item(&mut writer, item, shows_publisher(service, node), node.config.deliver_payloads);
+        write_item(&mut writer, item, shown_publisher(service, node, item), node.config.deliver_payloads);
     }
     writer.finish()
 }

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::rooms::{Occupant, Rooms, Stay};
 use crate::jid::{BareJid, FullJid};
 use crate::ns;
 use crate::pubsub::store::NodeKey;
@@ -129,6 +130,8 @@ pub(crate) struct Presences {
     used_pam: HashSet<FullJid>,
     /// Nodes whose events a resource takes, by bare JID and resource; all of them if there is no entry.
     filters: HashMap<BareJid, HashMap<Box<str>, Vec<String>>>,
+    /// Who is in which room.
+    rooms: Rooms,
     queries: HashMap<Arc<str>, Query>,
     by_id: HashMap<Arc<str>, Arc<str>>,
     undo: Vec<Undo>,
@@ -145,6 +148,7 @@ struct Known {
 enum Undo {
     Resource(Arc<str>, FullJid, Option<Resource>),
     Query(Arc<str>, Option<Query>),
+    Occupant(Stay, Option<Occupant>),
 }
 
 impl Presences {
@@ -252,6 +256,17 @@ impl Presences {
         old
     }
 
+    /// Who is in which room.
+    pub(crate) fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    /// Sets or removes an occupant of a room.
+    pub(crate) fn put_occupant(&mut self, stay: &Stay, new: Option<Occupant>) {
+        let old = self.rooms.exchange(stay, new);
+        self.undo.push(Undo::Occupant(stay.clone(), old));
+    }
+
     /// The query that asks for this hash.
     pub(crate) fn query(&self, key: &str) -> Option<&Query> {
         self.queries.get(key)
@@ -304,6 +319,7 @@ impl Presences {
 
     /// Forgets every service of a domain.
     pub(crate) fn remove_domain(&mut self, domain: &str) {
+        self.rooms.remove_domain(domain);
         let of_domain = |service: &str| service.split_once('@').map_or(service, |(_, domain)| domain) == domain;
         self.services.retain(|service, known| {
             let kept = !of_domain(service);
@@ -333,6 +349,7 @@ impl Presences {
             match undo {
                 Undo::Resource(service, jid, old) => drop(self.exchange(&service, &jid, old)),
                 Undo::Query(key, old) => drop(self.exchange_query(&key, old)),
+                Undo::Occupant(stay, old) => drop(self.rooms.exchange(&stay, old)),
             }
         }
     }

@@ -18,6 +18,8 @@ pub enum ServiceKind {
     Accounts,
     /// A pubsub component (XEP-0060).
     Component,
+    /// A chat service: each of its rooms, and each occupant of them, is a service of its own (XEP-0316).
+    Rooms,
 }
 
 /// Settings of the whole engine.
@@ -78,7 +80,9 @@ impl Host {
             return Err(unsupported("eventing"));
         }
         let account = kind == ServiceKind::Accounts;
-        let mut defaults = if account { NodeConfig::account() } else { NodeConfig::component() };
+        // An account, a room and an occupant have the same defaults (XEP-0163 and XEP-0316, section 5 of each).
+        let personal = kind != ServiceKind::Component;
+        let mut defaults = if personal { NodeConfig::account() } else { NodeConfig::component() };
         let max_items = config.text("default_max_items");
         if !max_items.is_empty() {
             defaults.max_items = Limit::parse(max_items).ok_or_else(|| {
@@ -90,7 +94,11 @@ impl Host {
             })?;
         }
         let policy = Policy {
-            kind: if account { Kind::Account } else { Kind::Component },
+            kind: match kind {
+                ServiceKind::Accounts => Kind::Account,
+                ServiceKind::Component => Kind::Component,
+                ServiceKind::Rooms => Kind::Room,
+            },
             defaults: Arc::new(defaults),
             create_nodes: match config.text("create_nodes") {
                 "anyone" => CreateNodes::Anyone,
@@ -98,15 +106,16 @@ impl Host {
                 _ => CreateNodes::Local,
             },
             auto_create: match config.text("autocreate_on_publish") {
-                "" => account,
+                "" => personal,
                 value => value == "true",
             },
             auto_create_on_subscribe: config.boolean("autocreate_on_subscribe"),
             expose_publisher: config.boolean("expose_publisher"),
             admins_own: config.text("default_admin_affiliation") == "owner",
             max_items: u32::try_from(config.number("max_items")).unwrap_or(u32::MAX),
-            max_nodes: if account { u32::try_from(config.number("max_nodes")).unwrap_or(u32::MAX) } else { u32::MAX },
-            max_bytes: if account { config.number("max_bytes") } else { u64::MAX },
+            max_nodes: if personal { u32::try_from(config.number("max_nodes")).unwrap_or(u32::MAX) } else { u32::MAX },
+            max_bytes: if personal { config.number("max_bytes") } else { u64::MAX },
+            owners_publish: config.text("room_publish") == "owners",
             max_subscriptions: u32::try_from(config.number("max_subscriptions")).unwrap_or(u32::MAX),
         };
         let journal = Journal {

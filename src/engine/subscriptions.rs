@@ -92,7 +92,8 @@ impl Context<'_> {
         let difference = counted(new) - counted(old);
         if difference != 0 {
             self.count(node, |counters| counters.subscribers += difference)?;
-            if node.config.notify_sub {
+            // Who is subscribed would tell who an occupant really is.
+            if node.config.notify_sub && !service.in_room() {
                 self.tell_owners(service, node, subscription, new)?;
             }
         }
@@ -124,7 +125,7 @@ impl Context<'_> {
     /// Bare JIDs of the owners.
     pub(crate) fn owners(&mut self, service: &ServiceRef, node: &Node) -> Handled<Vec<String>> {
         let mut owners = Vec::new();
-        if service.is_account() {
+        if service.is_personal() {
             owners.push(service.jid.as_str().to_owned());
         }
         for (jid, affiliation) in self.store().affiliations(node.key)? {

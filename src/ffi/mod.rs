@@ -31,7 +31,9 @@ use self::handle::{borrow, borrow_mut, into_raw, take, write};
 use self::panic::{guard, guard_value};
 use self::slice::text;
 use crate::config::Config;
-use crate::engine::{Decision, Engine, Input, InputKind, Need, Outcome, RosterSubscription, ServiceKind};
+use crate::engine::{
+    Decision, Engine, Input, InputKind, Need, Outcome, RoomAffiliation, RosterSubscription, ServiceKind,
+};
 use crate::error::Error;
 use crate::time::Timestamp;
 use crate::xep::Where;
@@ -135,6 +137,7 @@ pub unsafe extern "C" fn pam_pps_engine_features(
             1 => Where::Account,
             2 => Where::Domain,
             3 => Where::Component,
+            4 => Where::Room,
             _ => return Err(PAM_PPS_RESULT_INVALID_ARGUMENT),
         };
         let features = engine.0.features(domain, place).map_err(|error| pam_pps_result::from(&error))?;
@@ -250,6 +253,7 @@ pub unsafe extern "C" fn pam_pps_engine_serve(
         let kind = match kind {
             1 => ServiceKind::Accounts,
             2 => ServiceKind::Component,
+            3 => ServiceKind::Rooms,
             _ => return Err(PAM_PPS_RESULT_INVALID_ARGUMENT),
         };
         // SAFETY: as the header demands.
@@ -372,6 +376,37 @@ pub unsafe extern "C" fn pam_pps_input_fact_bool(
             5 => facts.insert_import(jid, value),
             _ => return Err(PAM_PPS_RESULT_INVALID_ARGUMENT),
         }
+        Ok(())
+    })
+}
+
+/// Answers `PAM_PPS_NEED_ROOM`: how `who` stands to `room`, and whether it is there and has voice.
+///
+/// Parameters: `affiliation` is a `pam_pps_room_affiliation`.
+///
+/// Returns: OK; INVALID_ARGUMENT; NULL_POINTER; INVALID_UTF8.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_input_fact_room(
+    input: *mut pam_pps_input,
+    who: *const u8,
+    who_len: usize,
+    room: *const u8,
+    room_len: usize,
+    affiliation: u32,
+    voice: bool,
+) -> pam_pps_result {
+    guard(|| {
+        // SAFETY: as the header demands.
+        let (input, who, room) = unsafe { (borrow_mut(input)?, text(who, who_len)?, text(room, room_len)?) };
+        let affiliation = match affiliation {
+            0 => RoomAffiliation::None,
+            1 => RoomAffiliation::Outcast,
+            2 => RoomAffiliation::Member,
+            3 => RoomAffiliation::Admin,
+            4 => RoomAffiliation::Owner,
+            _ => return Err(PAM_PPS_RESULT_INVALID_ARGUMENT),
+        };
+        input.0.facts.insert_room(who, room, affiliation, voice);
         Ok(())
     })
 }
@@ -561,7 +596,7 @@ pub unsafe extern "C" fn pam_pps_outcome_jid(outcome: *const pam_pps_outcome, pl
         Some(match decision {
             Decision::Need(Need::Account(jid) | Need::Import(jid)) => jid.as_str().into(),
             Decision::Need(Need::Roster { owner, .. } | Need::Blocked { owner, .. }) => owner.as_str().into(),
-            Decision::Need(Need::Admin { who, .. }) => who.as_str().into(),
+            Decision::Need(Need::Admin { who, .. } | Need::Room { who, .. }) => who.as_str().into(),
             Decision::Event(event) => event.service.as_str().into(),
             _ => return None,
         })
@@ -598,6 +633,7 @@ pub unsafe extern "C" fn pam_pps_outcome_need_kind(outcome: *const pam_pps_outco
             Decision::Need(Need::Admin { .. }) => pam_pps_need_kind::PAM_PPS_NEED_ADMIN,
             Decision::Need(Need::Blocked { .. }) => pam_pps_need_kind::PAM_PPS_NEED_BLOCKED,
             Decision::Need(Need::Import(_)) => pam_pps_need_kind::PAM_PPS_NEED_IMPORT,
+            Decision::Need(Need::Room { .. }) => pam_pps_need_kind::PAM_PPS_NEED_ROOM,
             _ => return None,
         } as u32)
     };
@@ -631,6 +667,7 @@ pub unsafe extern "C" fn pam_pps_outcome_other_jid(outcome: *const pam_pps_outco
         Some(match decision {
             Decision::Need(Need::Roster { contact, .. } | Need::Blocked { contact, .. }) => contact.as_str().into(),
             Decision::Need(Need::Admin { service, .. }) => service.as_str().into(),
+            Decision::Need(Need::Room { room, .. }) => room.as_str().into(),
             Decision::Event(event) => event.actor.as_str().into(),
             _ => return None,
         })

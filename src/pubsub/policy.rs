@@ -11,6 +11,8 @@ pub enum Kind {
     Component,
     /// An account (XEP-0163).
     Account,
+    /// A room of a chat service, or an occupant of one (XEP-0316).
+    Room,
 }
 
 /// Who may create nodes on a component (option `create_nodes`).
@@ -47,6 +49,8 @@ pub struct Policy {
     pub max_nodes: u32,
     /// Bytes of payloads at most.
     pub max_bytes: u64,
+    /// Owners of a room publish to it (XEP-0316); otherwise the room alone does.
+    pub owners_publish: bool,
     /// Subscriptions of one bare JID at most.
     pub max_subscriptions: u32,
 }

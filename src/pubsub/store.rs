@@ -331,6 +331,8 @@ pub trait Transaction {
     fn service_jid(&mut self, service: ServiceKey) -> Result<Option<Arc<str>>>;
     /// Makes a service without nodes, not imported.
     fn insert_service(&mut self, jid: &str) -> Result<Service>;
+    /// Services whose name lies between the two, the second not included.
+    fn services_between(&mut self, from: &str, to: &str, limit: usize) -> Result<Vec<Service>>;
     /// Writes `imported`, `nodes` and `bytes`.
     fn update_service(&mut self, service: &Service) -> Result<()>;
     /// Removes the service, its nodes and all that is in them, and its redirections.

@@ -186,6 +186,15 @@ impl Transaction for Open<'_> {
         Ok(self.tables().services.get(&service).map(|service| service.jid.clone()))
     }
 
+    fn services_between(&mut self, from: &str, to: &str, limit: usize) -> Result<Vec<Service>> {
+        let tables = self.tables();
+        let mut found: Vec<Service> =
+            tables.services.values().filter(|service| *service.jid >= *from && *service.jid < *to).cloned().collect();
+        found.sort_unstable_by(|a, b| a.jid.cmp(&b.jid));
+        found.truncate(limit);
+        Ok(found)
+    }
+
     fn insert_service(&mut self, jid: &str) -> Result<Service> {
         refuse_if(self.tables().service_keys.contains_key(jid), "the service exists already")?;
         let key = ServiceKey(self.next_key());

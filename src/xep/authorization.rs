@@ -28,7 +28,7 @@ impl Extension for Authorization {
 
     fn features(&self, _host: &Host, at: Where) -> &'static [&'static str] {
         match at {
-            Where::Domain => &[],
+            Where::Domain | Where::Room => &[],
             Where::Account | Where::Component => &["http://jabber.org/protocol/pubsub#get-pending"],
         }
     }

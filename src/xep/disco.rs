@@ -9,7 +9,6 @@ use crate::engine::settings::Host;
 use crate::forms::{self, Form};
 use crate::jid::Jid;
 use crate::ns;
-use crate::pubsub::policy::Kind;
 use crate::pubsub::{Action, Affiliation, Node};
 use crate::rsm::{self, Position, Query};
 use crate::stanza::{Condition, IqType, StanzaError};
@@ -24,6 +23,8 @@ pub enum Where {
     Domain,
     /// At a pubsub component.
     Component,
+    /// At a room.
+    Room,
 }
 
 /// Nodes in one answer.
@@ -54,7 +55,7 @@ impl Extension for Disco {
     fn features(&self, _host: &Host, at: Where) -> &'static [&'static str] {
         match at {
             Where::Domain => &[],
-            Where::Account => &["http://jabber.org/protocol/pubsub#meta-data", ns::PUBSUB_FILTER],
+            Where::Account | Where::Room => &["http://jabber.org/protocol/pubsub#meta-data", ns::PUBSUB_FILTER],
             Where::Component => {
                 &[ns::DISCO_INFO, ns::DISCO_ITEMS, "http://jabber.org/protocol/pubsub#meta-data", ns::PUBSUB_FILTER]
             }
@@ -75,6 +76,7 @@ pub(crate) fn features(host: &Host, at: Where) -> (Vec<(&'static str, &'static s
         Where::Account => vec![("pubsub", "pep")],
         Where::Domain => Vec::new(),
         Where::Component => vec![("pubsub", "service")],
+        Where::Room => vec![("pubsub", "mep")],
     };
     let mut features: Vec<_> =
         EXTENSIONS.iter().flat_map(|extension| extension.features(host, at).iter().copied()).collect();
@@ -110,7 +112,7 @@ fn info(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
     }
     let Some(node) = context.node(&request.service, name)? else {
         // A node of somebody else's protocol: commands, capabilities.
-        if request.service.is_account() {
+        if request.service.is_personal() {
             return Ok(Reply::Pass);
         }
         return Err(StanzaError::new(Condition::ItemNotFound).into());
@@ -173,7 +175,9 @@ fn write_meta_data(context: &mut Context<'_>, service: &ServiceRef, node: &Node,
     add("language", "list-single", std::slice::from_ref(&config.language));
     add("contact", "jid-multi", &config.contact);
     add("creation_date", "text-single", &[node.created.to_string()]);
-    add("creator", "jid-single", &[node.creator.to_string()]);
+    // An occupant may have had another nick then.
+    let creator = if service.in_room() { service.jid.as_str() } else { &*node.creator };
+    add("creator", "jid-single", &[creator.to_owned()]);
     add("access_model", "list-single", &[config.access_model.as_str().to_owned()]);
     add("publish_model", "list-single", &[config.publish_model.as_str().to_owned()]);
     add("max_items", "text-single", &[config.max_items.to_string()]);
@@ -366,7 +370,7 @@ fn node_items(context: &mut Context<'_>, request: &Request<'_>, name: &str) -> H
         return Ok(reply);
     }
     let Some(node) = context.node(&request.service, name)? else {
-        if request.service.host.policy.kind == Kind::Account {
+        if request.service.is_personal() {
             return Ok(Reply::Pass);
         }
         return Err(StanzaError::new(Condition::ItemNotFound).into());

@@ -23,7 +23,7 @@ impl Extension for Filter {
     fn features(&self, _host: &Host, at: Where) -> &'static [&'static str] {
         match at {
             Where::Account => &[ns::PAM_FILTER],
-            Where::Domain | Where::Component => &[],
+            Where::Domain | Where::Component | Where::Room => &[],
         }
     }
 

@@ -9,7 +9,7 @@ use super::{Reply, Request};
 use crate::engine::context::{Context, Handled};
 use crate::engine::event::Happened;
 use crate::engine::nodes::check_name;
-use crate::engine::notify::{Audience, Reach, items_body, shows_publisher, write_item};
+use crate::engine::notify::{Audience, Reach, items_body, shown_publisher, write_item};
 use crate::engine::summary;
 use crate::forms::Form;
 use crate::ns;
@@ -100,7 +100,8 @@ fn create_for(
 ) -> Handled<(Node, Audience)> {
     let service = &request.service;
     let bare = request.from.to_bare();
-    let may_create = context.privileged || !service.is_account() || service.is_owner(bare.as_str());
+    let own = service.is_owner(bare.as_str()) || (service.in_room() && context.asker.own);
+    let may_create = context.privileged || !service.is_personal() || own;
     if !service.policy().auto_create || !may_create {
         return context.missing_node(service, name);
     }
@@ -192,7 +193,7 @@ fn replaced_bytes(context: &mut Context<'_>, node: &Node, new: &[NewItem<'_>], c
 /// Writes the items and removes those that they push out.
 fn store(context: &mut Context<'_>, request: &Request<'_>, node: &Node, new: &[NewItem<'_>]) -> Handled<Vec<Item>> {
     let service = &request.service;
-    let publisher: Arc<str> = request.from.as_str().into();
+    let publisher: Arc<str> = if service.in_room() { service.jid.as_str() } else { request.from.as_str() }.into();
     let persist = node.config.persist_items;
     if persist {
         check_overwriting(context, request, node, new)?;
@@ -437,12 +438,11 @@ impl Room {
 }
 
 fn answer(request: &Request<'_>, node: &Node, name: &str, items: &[Item], page: Option<&Page<Item>>) -> Reply {
-    let publisher = shows_publisher(&request.service, node);
     let size = items.iter().map(|item| item.payload.len() + 64).sum::<usize>();
     let mut writer = Writer::with_capacity(size + 256);
     writer.start_ns("pubsub", ns::PUBSUB).start("items").attr("node", name);
     for item in items {
-        write_item(&mut writer, item, publisher, true);
+        write_item(&mut writer, item, shown_publisher(&request.service, node, item), true);
     }
     writer.end();
     if let Some(page) = page {

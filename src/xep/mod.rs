@@ -9,6 +9,7 @@ mod caps;
 mod disco;
 mod filter;
 mod items;
+mod mep;
 pub(crate) mod options;
 mod owner;
 mod pam;
@@ -27,6 +28,7 @@ use crate::xml::Element;
 
 pub use disco::Where;
 pub(crate) use disco::features;
+pub(crate) use mep::admit;
 pub(crate) use pam::Round;
 pub(crate) use pps::Phantoms;
 
@@ -37,6 +39,7 @@ pub(crate) const EXTENSIONS: &[&dyn Extension] = &[
     &authorization::Authorization,
     &archive::Archive,
     &pep::Pep,
+    &mep::Mep,
     &pps::Pps,
     &pam::Pam,
     &filter::Filter,
@@ -129,7 +132,12 @@ pub(crate) trait Extension: Sync {
     /// What it implements.
     fn documents(&self) -> &'static [DocumentInfo];
 
-    /// What disco#info says at an account, a domain of accounts, or a component.
+    /// Whether it hears of what happens in rooms; the others know of accounts and components only.
+    fn serves_rooms(&self) -> bool {
+        false
+    }
+
+    /// What disco#info says at an account, a domain of accounts, a component, or a room.
     fn features(&self, _host: &Host, _at: Where) -> &'static [&'static str] {
         &[]
     }
@@ -224,7 +232,7 @@ pub(crate) fn virtual_node(
     operation: Operation,
     node: &str,
 ) -> Handled<Option<Reply>> {
-    for extension in EXTENSIONS {
+    for extension in EXTENSIONS.iter().filter(|extension| !request.service.in_room() || extension.serves_rooms()) {
         let reply = extension.virtual_node(context, request, operation, node)?;
         if reply.is_some() {
             return Ok(reply);
@@ -235,7 +243,8 @@ pub(crate) fn virtual_node(
 
 /// Tells every extension of a resource that has come, or whose wishes have become known.
 fn interest(context: &mut Context<'_>, service: &ServiceRef, jid: &FullJid) -> Handled<()> {
-    EXTENSIONS.iter().try_for_each(|extension| extension.on_interest(context, service, jid))
+    let mut heard = EXTENSIONS.iter().filter(|extension| !service.in_room() || extension.serves_rooms());
+    heard.try_for_each(|extension| extension.on_interest(context, service, jid))
 }
 
 /// Tells every extension of a device of the owner's that is going.

@@ -24,6 +24,17 @@ impl Extension for Owner {
     }
 
     fn features(&self, host: &Host, at: Where) -> &'static [&'static str] {
+        const OF_ROOMS: &[&str] = &[
+            "http://jabber.org/protocol/pubsub#config-node",
+            "http://jabber.org/protocol/pubsub#config-node-max",
+            "http://jabber.org/protocol/pubsub#create-and-configure",
+            "http://jabber.org/protocol/pubsub#create-nodes",
+            "http://jabber.org/protocol/pubsub#delete-nodes",
+            "http://jabber.org/protocol/pubsub#instant-nodes",
+            "http://jabber.org/protocol/pubsub#publish-node-full",
+            "http://jabber.org/protocol/pubsub#purge-nodes",
+            "http://jabber.org/protocol/pubsub#retrieve-default",
+        ];
         const COMMON: &[&str] = &[
             "http://jabber.org/protocol/pubsub#config-node",
             "http://jabber.org/protocol/pubsub#config-node-max",
@@ -43,6 +54,7 @@ impl Extension for Owner {
         ];
         match (at, host.policy.kind) {
             (Where::Domain, _) => &[],
+            (Where::Room, _) | (_, Kind::Room) => OF_ROOMS,
             (Where::Account | Where::Component, Kind::Account | Kind::Component) => COMMON,
         }
     }

@@ -12,6 +12,7 @@ use crate::jid::{FullJid, Jid};
 use crate::ns;
 use crate::pubsub::config::{AccessModel, SendLastPublishedItem};
 use crate::stanza::Stanza;
+use crate::xml::Element;
 
 pub(crate) struct Pep;
 
@@ -28,7 +29,7 @@ impl Extension for Pep {
 
     fn features(&self, _host: &Host, at: Where) -> &'static [&'static str] {
         match at {
-            Where::Domain => &[],
+            Where::Domain | Where::Room => &[],
             Where::Account => &[
                 "http://jabber.org/protocol/pubsub#access-presence",
                 "http://jabber.org/protocol/pubsub#auto-create",
@@ -50,7 +51,7 @@ impl Extension for Pep {
     fn on_presence(&self, context: &mut Context<'_>, stanza: &Stanza<'_>, to: &ServiceRef) -> Handled<()> {
         let Some(jid) = stanza.from.as_full() else { return Ok(()) };
         match stanza.r#type {
-            "" => available(context, stanza, to, jid),
+            "" => context.resource_came(to, stanza.element, jid),
             "unavailable" | "error" => context.resource_left(to, jid),
             _ => Ok(()),
         }
@@ -61,68 +62,75 @@ impl Extension for Pep {
     }
 }
 
-fn available(context: &mut Context<'_>, stanza: &Stanza<'_>, service: &ServiceRef, jid: &FullJid) -> Handled<()> {
-    let known = context.memory.presences.resource(&service.name, jid).cloned();
-    if known.is_none() {
-        let own = service.is_owner(jid.bare_str());
-        // Presence to an account that does not exist must not take memory.
-        if service.is_account() && !own && context.stored_service(service)?.is_none() {
-            let account = service.jid.clone();
-            if !context.account_exists(&account)? {
-                // Asked what it wants as everybody is, or it would know by not being asked.
-                return match context.shown_capabilities(stanza.element, jid) {
-                    Some(shown) if context.known_features(&shown.key)?.is_none() => {
-                        context.ask_capabilities(service, jid, &shown);
-                        Ok(())
-                    }
-                    _ => Ok(()),
-                };
+impl Context<'_> {
+    /// A resource is available to that service, or says something new.
+    pub(crate) fn resource_came(&mut self, service: &ServiceRef, presence: Element<'_>, jid: &FullJid) -> Handled<()> {
+        let known = self.memory.presences.resource(&service.name, jid).cloned();
+        if known.is_none() {
+            let own = service.is_owner(jid.bare_str());
+            // Presence to an account that does not exist must not take memory.
+            if service.is_account() && !own && self.stored_service(service)?.is_none() {
+                let account = service.jid.clone();
+                if !self.account_exists(&account)? {
+                    // Asked what it wants as everybody is, or it would know by not being asked.
+                    return match self.shown_capabilities(presence, jid) {
+                        Some(shown) if self.known_features(&shown.key)?.is_none() => {
+                            self.ask_capabilities(service, jid, &shown);
+                            Ok(())
+                        }
+                        _ => Ok(()),
+                    };
+                }
+            }
+            let limit = self.memory.settings.max_resources;
+            if self.memory.presences.count(&service.name) >= limit {
+                return Ok(());
             }
         }
-        let limit = context.memory.settings.max_resources;
-        if context.memory.presences.count(&service.name) >= limit {
-            return Ok(());
-        }
-    }
-    let shown = context.shown_capabilities(stanza.element, jid);
-    let caps = match (&shown, &known) {
-        // Servers may leave out what has not changed (XEP-0115, section 8.4).
-        (None, Some(known)) => known.caps.clone(),
-        (None, None) => Caps::None,
-        (Some(shown), _) => match context.known_features(&shown.key)? {
-            Some(features) => Caps::Known(shown.key.clone(), features),
-            None => match &known {
-                Some(Resource { caps: caps @ Caps::Asked(key), .. }) if *key == shown.key => caps.clone(),
-                _ => Caps::Asked(shown.key.clone()),
+        let shown = self.shown_capabilities(presence, jid);
+        let caps = match (&shown, &known) {
+            // Servers may leave out what has not changed (XEP-0115, section 8.4).
+            (None, Some(known)) => known.caps.clone(),
+            (None, None) => Caps::None,
+            (Some(shown), _) => match self.known_features(&shown.key)? {
+                Some(features) => Caps::Known(shown.key.clone(), features),
+                None => match &known {
+                    Some(Resource { caps: caps @ Caps::Asked(key), .. }) if *key == shown.key => caps.clone(),
+                    _ => Caps::Asked(shown.key.clone()),
+                },
             },
-        },
-    };
-    let show = match stanza.element.child("show", ns::CLIENT).map(|show| show.text()) {
-        None => 1 << 3,
-        Some(show) => match show.trim() {
-            "away" => 1,
-            "chat" => 1 << 1,
-            "dnd" => 1 << 2,
-            "xa" => 1 << 4,
-            _ => 1 << 3,
-        },
-    };
-    let came = known.is_none();
-    let news = came || known.as_ref().is_some_and(|known| known.caps != caps);
-    let sent = known.map_or_else(Arc::default, |known| known.sent);
-    let asks = matches!(caps, Caps::Asked(_));
-    context.memory.presences.put(&service.name, jid, Some(Resource { caps, show, sent }));
-    if let (true, Some(shown)) = (asks, &shown) {
-        context.ask_capabilities(service, jid, shown);
+        };
+        let show = match presence.child("show", ns::CLIENT).map(|show| show.text()) {
+            None => 1 << 3,
+            Some(show) => match show.trim() {
+                "away" => 1,
+                "chat" => 1 << 1,
+                "dnd" => 1 << 2,
+                "xa" => 1 << 4,
+                _ => 1 << 3,
+            },
+        };
+        let came = known.is_none();
+        let news = came || known.as_ref().is_some_and(|known| known.caps != caps);
+        let sent = known.map_or_else(Arc::default, |known| known.sent);
+        let asks = matches!(caps, Caps::Asked(_));
+        if news && service.in_room() {
+            self.note_seen(service, jid)?;
+        }
+        let sent = self.memory.presences.resource(&service.name, jid).map_or(sent, |known| known.sent.clone());
+        self.memory.presences.put(&service.name, jid, Some(Resource { caps, show, sent }));
+        if let (true, Some(shown)) = (asks, &shown) {
+            self.ask_capabilities(service, jid, shown);
+        }
+        if news || !service.in_room() {
+            self.send_wanted_items(service, jid)?;
+        }
+        if came {
+            self.send_subscribed_items(service, jid)?;
+        }
+        if news { super::interest(self, service, jid) } else { Ok(()) }
     }
-    context.send_wanted_items(service, jid)?;
-    if came {
-        context.send_subscribed_items(service, jid)?;
-    }
-    if news { super::interest(context, service, jid) } else { Ok(()) }
-}
 
-impl Context<'_> {
     /// A resource is not available to that service any more.
     pub(crate) fn resource_left(&mut self, service: &ServiceRef, jid: &FullJid) -> Handled<()> {
         if service.is_owner(jid.bare_str()) {
@@ -163,7 +171,7 @@ impl Context<'_> {
 
     /// Last items for explicit subscribers of a component that come online (section 9.1 is for accounts).
     fn send_subscribed_items(&mut self, service: &ServiceRef, jid: &FullJid) -> Handled<()> {
-        if service.is_account() {
+        if service.is_personal() {
             return Ok(());
         }
         let Some(row) = self.stored_service(service)? else { return Ok(()) };

@@ -50,7 +50,7 @@ impl Extension for Requests {
     fn features(&self, _host: &Host, at: Where) -> &'static [&'static str] {
         match at {
             Where::Domain => &[],
-            Where::Account | Where::Component => &[
+            Where::Account | Where::Component | Where::Room => &[
                 ns::PUBSUB,
                 "http://jabber.org/protocol/pubsub#item-ids",
                 "http://jabber.org/protocol/pubsub#leased-subscription",
@@ -350,7 +350,7 @@ fn affiliations(context: &mut Context<'_>, request: &Request<'_>, element: Eleme
     if let Some(row) = context.stored_service(&request.service)? {
         let stored = context.store().affiliations_of(row.key, request.from.bare_str())?;
         found.extend(stored.into_iter().map(|(name, affiliation)| (name.as_str().to_owned(), affiliation)));
-        if request.service.is_owner(request.from.bare_str()) {
+        if request.service.is_owner(request.from.bare_str()) || (request.service.in_room() && context.asker.own) {
             let nodes = context.store().nodes(row.key, None, usize::MAX)?;
             let visible = nodes.into_iter().filter(|node| !super::disco::is_hidden(node));
             found = visible.map(|node| (node.name.as_str().to_owned(), Affiliation::Owner)).collect();

@@ -24,7 +24,14 @@ pub(super) fn services(store: &mut dyn Store) {
         let other = t.insert_service(OTHER)?;
         t.update_service(&changed)?;
         assert_eq!(t.service(SERVICE)?, Some(changed.clone()));
-        assert_eq!(t.service(OTHER)?, Some(other));
+        assert_eq!(t.service(OTHER)?, Some(other.clone()));
+        for name in ["/b/1", "/a/2", "/a/1", "/a.x/1"] {
+            t.insert_service(name)?;
+        }
+        let names = |found: Vec<Service>| found.iter().map(|service| service.jid.to_string()).collect::<Vec<_>>();
+        assert_eq!(names(t.services_between("/a/", "/a0", 10)?), ["/a/1", "/a/2"]);
+        assert_eq!(names(t.services_between("/a/", "/a0", 1)?), ["/a/1"]);
+        assert_eq!(t.services_between(OTHER, OTHER, 1)?, []);
         Ok(())
     });
 }

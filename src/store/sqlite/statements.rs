@@ -133,6 +133,8 @@ statements! {
     // Services.
     SELECT_SERVICE = "SELECT service, jid, imported, nodes, bytes FROM services WHERE jid = ?1";
     SELECT_SERVICE_JID = "SELECT jid FROM services WHERE service = ?1";
+    SELECT_SERVICES_BETWEEN = "SELECT service, jid, imported, nodes, bytes FROM services \
+        WHERE jid >= ?1 AND jid < ?2 ORDER BY jid LIMIT ?3";
     INSERT_SERVICE = "INSERT INTO services (jid, imported, nodes, bytes) VALUES (?1, 0, 0, 0)";
     UPDATE_SERVICE = "UPDATE services SET imported = ?2, nodes = ?3, bytes = ?4 WHERE service = ?1";
     DELETE_SERVICE = "DELETE FROM services WHERE service = ?1";

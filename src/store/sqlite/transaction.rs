@@ -167,6 +167,10 @@ impl Transaction for Open<'_> {
         self.optional(statements::SELECT_SERVICE_JID, [service.0], rows::text)
     }
 
+    fn services_between(&mut self, from: &str, to: &str, limit: usize) -> Result<Vec<Service>> {
+        self.all(statements::SELECT_SERVICES_BETWEEN, (from, to, sql_limit(limit)), rows::service)
+    }
+
     fn insert_service(&mut self, jid: &str) -> Result<Service> {
         nodes::insert_service(self, jid)
     }

@@ -45,7 +45,7 @@ impl Extension for Pam {
         match at {
             Where::Account if host.journal.is_some() => &[ns::PAM, ns::PAM_JOURNAL],
             Where::Account | Where::Domain => &[ns::PAM],
-            Where::Component => &[],
+            Where::Component | Where::Room => &[],
         }
     }
 
@@ -654,7 +654,10 @@ fn list(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
         let subscription = &place.subscription;
         let node = place.node_name.as_str();
         let is_auto = automatic.iter().any(|auto| *auto.service == *place.service && auto.node_name == place.node_name);
-        if subscription.jid.as_full().is_some() || is_auto {
+        // What is subscribed to in a room lasts as long as one is there.
+        let service = context.service_at(&BareJid::from_prepared(&place.service));
+        let passing = service.is_some_and(|service| service.in_room());
+        if subscription.jid.as_full().is_some() || is_auto || passing {
             continue;
         }
         write_listed(&mut writer, &place.service, node, subscription.jid.as_str(), subscription.state, "");
