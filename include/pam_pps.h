@@ -93,12 +93,18 @@ enum pam_pps_input_kind
     // component or server. No `to` means the sender's own account. What belongs here: everything addressed to the bare JID
     // of an account of a served host, to the domain of such a host, or to a served component (answers, errors and presence
     // included), and the presence that an account's own clients broadcast (without `to`).
+    //
+    // For a served chat service: requests of the namespaces pubsub, pubsub#owner, disco#info and disco#items to a room or an
+    // occupant JID, answers to a room, and presence that tells of its occupants: from the occupant JID, to the room, with
+    // `<x xmlns='http://jabber.org/protocol/muc#user'><item jid='…'/></x>`, which names the real full JID of one client, and
+    // what that client's own presence holds; `unavailable` when it has left; `unavailable` with `nick` on the item and the
+    // status code 303 when it has that nick from now on. A privileged request from a room to itself makes the room publish.
     PAM_PPS_INPUT_STANZA = 1,
     // A time that `PAM_PPS_DECISION_WAKE` asked for has come.
     PAM_PPS_INPUT_TICK = 2,
     // The session of the full JID in `data` is gone. (Unavailable presence says the same.)
     PAM_PPS_INPUT_SESSION_ENDED = 3,
-    // The account of the bare JID in `data` does not exist any more.
+    // The account or room of the bare JID in `data` does not exist any more.
     PAM_PPS_INPUT_ACCOUNT_REMOVED = 4,
     // The roster of the bare JID in `data` now says something else about the bare JID in `extra`.
     PAM_PPS_INPUT_ROSTER_CHANGED = 5,
@@ -164,6 +170,8 @@ enum pam_pps_need_kind
     // Data of the service `jid` that an earlier module kept: give it by `PAM_PPS_INPUT_IMPORT` through `pam_pps_engine_handle`
     // if there is any, then answer: true if that went well or there was none, false if it is to be tried again later.
     PAM_PPS_NEED_IMPORT = 5,
+    // How does `jid` stand to the room `other_jid`, and has it voice there? Answer: `pam_pps_input_fact_room`.
+    PAM_PPS_NEED_ROOM = 6,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -206,6 +214,9 @@ enum pam_pps_service_kind
     PAM_PPS_SERVICE_ACCOUNTS = 1,
     // A pubsub component.
     PAM_PPS_SERVICE_COMPONENT = 2,
+    // A chat service (XEP-0045), whose rooms and occupants publish (XEP-0316). What its occupants had published before is
+    // removed: tell of those who are there after serving it.
+    PAM_PPS_SERVICE_ROOMS = 3,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -227,6 +238,8 @@ enum pam_pps_where
     PAM_PPS_WHERE_DOMAIN = 2,
     // At a pubsub component.
     PAM_PPS_WHERE_COMPONENT = 3,
+    // At a room.
+    PAM_PPS_WHERE_ROOM = 4,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -398,6 +411,19 @@ pam_pps_result pam_pps_input_fact_bool(pam_pps_input *input,
                                        const uint8_t *other_jid,
                                        size_t other_jid_len,
                                        bool value);
+
+// Answers `PAM_PPS_NEED_ROOM`: how `who` stands to `room`, and whether it is there and has voice.
+//
+// Parameters: `affiliation` is a `pam_pps_room_affiliation`.
+//
+// Returns: OK; INVALID_ARGUMENT; NULL_POINTER; INVALID_UTF8.
+pam_pps_result pam_pps_input_fact_room(pam_pps_input *input,
+                                       const uint8_t *who,
+                                       size_t who_len,
+                                       const uint8_t *room,
+                                       size_t room_len,
+                                       uint32_t affiliation,
+                                       bool voice);
 
 // Answers `PAM_PPS_NEED_ROSTER`: how the roster of `owner` has `contact`, and in which groups.
 //

@@ -8,6 +8,10 @@ if prosody.process_type == "prosodyctl" then
 	return;
 end
 
+if module:get_option_string("component_module") == "muc" then
+	return module:require "rooms";
+end
+
 local jid = require "util.jid";
 local rostermanager = require "core.rostermanager";
 local st = require "util.stanza";

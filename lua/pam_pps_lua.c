@@ -31,10 +31,11 @@ static const char scratch_buffer;   /* its address: key of the buffer in which s
 static const char *const input_kinds[] = {
 	"stanza", "tick", "session-ended", "account-removed", "roster-changed", "import", "command", NULL};
 static const char *const decision_kinds[] = {"pass", "route", "multicast", "need", "wake", "event", "reply"};
-static const char *const need_kinds[] = {"account", "roster", "admin", "blocked", "import", NULL};
+static const char *const need_kinds[] = {"account", "roster", "admin", "blocked", "import", "room", NULL};
 static const char *const subscriptions[] = {"none", "to", "from", "both", NULL};
-static const char *const service_kinds[] = {"accounts", "component", NULL};
-static const char *const places[] = {"account", "domain", "component", NULL};
+static const char *const affiliations[] = {"none", "outcast", "member", "admin", "owner", NULL};
+static const char *const service_kinds[] = {"accounts", "component", "rooms", NULL};
+static const char *const places[] = {"account", "domain", "component", "room", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug"};
 
 struct job {
@@ -352,6 +353,17 @@ static int input_roster(lua_State *L) {
 	return 1;
 }
 
+/* input:room(who, room, affiliation, voice) --> input */
+static int input_room(lua_State *L) {
+	pam_pps_input *input = check_input(L, 1);
+	size_t who_len, room_len;
+	const uint8_t *who = check_bytes(L, 2, &who_len), *room = check_bytes(L, 3, &room_len);
+	uint32_t affiliation = (uint32_t)luaL_checkoption(L, 4, "none", affiliations);
+	pam_pps_input_fact_room(input, who, who_len, room, room_len, affiliation, lua_toboolean(L, 5));
+	lua_settop(L, 1);
+	return 1;
+}
+
 /* -- outcomes ------------------------------------------------------------------------------------------------------ */
 
 static pam_pps_outcome *check_outcome(lua_State *L) {
@@ -627,7 +639,7 @@ static int lua_open(lua_State *L) {
 	return 1;
 }
 
-/* engine:serve(domain, "accounts" | "component", options) --> true | nil, error */
+/* engine:serve(domain, "accounts" | "component" | "rooms", options) --> true | nil, error */
 static int engine_serve(lua_State *L) {
 	struct engine *e = check_engine(L);
 	size_t len;
@@ -832,7 +844,7 @@ __attribute__((visibility("default"))) int luaopen_pam_pps_lua(lua_State *L);
 
 int luaopen_pam_pps_lua(lua_State *L) {
 	static const luaL_Reg none[] = {{NULL, NULL}};
-	static const luaL_Reg input_methods[] = {{"fact", input_fact}, {"free", input_gc}, {"roster", input_roster}, {NULL, NULL}};
+	static const luaL_Reg input_methods[] = {{"fact", input_fact}, {"free", input_gc}, {"roster", input_roster}, {"room", input_room}, {NULL, NULL}};
 	static const luaL_Reg outcome_methods[] = {{"address", outcome_address}, {"count", outcome_len},
 		{"event", outcome_event}, {"free", outcome_gc}, {"input", outcome_input}, {"kind", outcome_kind},
 		{"need", outcome_need}, {"needs", outcome_needs}, {"recipients", outcome_recipients}, {"stanza", outcome_stanza},

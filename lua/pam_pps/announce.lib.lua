@@ -42,4 +42,4 @@ local function start(kind) -- "component" or "accounts"
 	end
 end
 
-return { start = start };
+return { announced = announced, start = start };

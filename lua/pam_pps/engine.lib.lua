@@ -173,7 +173,7 @@ local function answer_needs(outcome, input)
 	for i = 1, outcome:count() do
 		if outcome:kind(i) == "need" then
 			local kind, jid, other = outcome:need(i);
-			local domain = state.domains[jid_host(kind == "admin" and other or jid)];
+			local domain = state.domains[jid_host((kind == "admin" or kind == "room") and other or jid)];
 			local value, groups;
 			if domain and domain.facts[kind] then
 				local ok, a, b = xpcall(domain.facts[kind], traceback, jid, other);
@@ -185,6 +185,8 @@ local function answer_needs(outcome, input)
 			end
 			if kind == "roster" then
 				input:roster(jid, other, value or "none", groups);
+			elseif kind == "room" then
+				input:room(jid, other, value or "none", groups or false);
 			else
 				input:fact(kind, jid, other, value or false);
 			end

@@ -12,6 +12,7 @@ local of_service = {
 	"create_nodes", "check_interval", "auto_subscribe", "auto_subscribe_expiry", "journal",
 	"journal_max_events", "journal_max_bytes",
 	"journal_expiry", "eventing", "max_nodes", "max_bytes", "max_subscriptions", "max_items";
+	"room_publish";
 };
 
 -- Settings of the replaced modules, with their types there.
@@ -21,6 +22,7 @@ local inherited = {
 		default_admin_affiliation = "string";
 	};
 	accounts = {};
+	rooms = {};
 };
 local max_items = { component = "pubsub_max_items", accounts = "pep_max_items" };
 
@@ -78,7 +80,7 @@ local function batch_size() --> number
 end
 
 local function service_options(kind) --> table
-	local options = { events = true, import = module:get_option_boolean("pam_pps_import", true) };
+	local options = { events = true, import = kind ~= "rooms" and module:get_option_boolean("pam_pps_import", true) };
 	for name, type in pairs(inherited[kind]) do
 		if module:get_option(name) ~= nil then
 			options[name] = module["get_option_" .. type](module, name);
@@ -87,8 +89,7 @@ local function service_options(kind) --> table
 	if kind == "component" then
 		options.name = module:get_option_string("name", "Prosody PubSub Service");
 	end
-	local limit = module:get_option(max_items[kind]);
-	if limit ~= nil then
+	if max_items[kind] and module:get_option(max_items[kind]) ~= nil then
 		options.max_items = module:get_option_number(max_items[kind]);
 	end
 	for _, name in ipairs(of_service) do

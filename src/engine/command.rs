@@ -5,18 +5,23 @@
 
 use super::context::{Context, Handled, ServiceRef, Stop};
 use super::decision::Decision;
+use super::dispatch;
 use super::input::InputKind;
 use super::subscriptions::Ending;
 use crate::error::{Error, ErrorKind};
 use crate::jid::{BareJid, Jid};
+use crate::ns;
 use crate::pubsub::Node;
 use crate::pubsub::store::Maintenance;
+use crate::xep::Reply;
+use crate::xml::{Document, Writer};
 
 /// Every command with its arguments and meaning.
 const COMMANDS: &[(&str, &str)] = &[
     ("help", "this list"),
     ("list-nodes SERVICE", "nodes with items and subscribers"),
     ("delete-node SERVICE NODE", "deletes a node and tells its subscribers"),
+    ("publish SERVICE NODE PAYLOAD", "publishes an item as the service itself"),
     ("list-subscriptions SERVICE NODE", "who is subscribed, and how"),
     ("end-subscription SERVICE NODE JID", "ends the subscriptions of a literal JID and tells it"),
     ("list-pam ACCOUNT", "the account's list of subscriptions (XEP-0376)"),
@@ -55,6 +60,21 @@ fn service(context: &Context<'_>, jid: Option<&str>) -> Handled<ServiceRef> {
 fn existing(context: &mut Context<'_>, service: &ServiceRef, name: Option<&str>) -> Handled<Node> {
     let name = name.ok_or_else(|| wrong("the node is missing"))?;
     context.node(service, name)?.ok_or_else(|| wrong(format!("{name} is no node of {}", service.jid)))
+}
+
+/// Publishes as the service itself; the id of the item.
+fn publish(context: &mut Context<'_>, service: &ServiceRef, node: &str, payload: &str) -> Handled<String> {
+    let mut writer = Writer::new();
+    writer.start_ns("pubsub", ns::PUBSUB).start("publish").attr("node", node).start("item").raw(payload);
+    let request = writer.finish();
+    let limits = context.memory.settings.limits;
+    let document = Document::parse(&request, &limits)?;
+    context.privileged = true;
+    let reply = dispatch::serve(context, Jid::Bare(service.jid.clone()), service.clone(), &document)?;
+    let Reply::Result(answer) = reply else { return Err(wrong("the service does not take it")) };
+    let answer = Document::parse(&answer, &limits)?;
+    let item = answer.root().child("publish", ns::PUBSUB).and_then(|publish| publish.child("item", ns::PUBSUB));
+    Ok(format!("published {}", item.and_then(|item| item.attr("id")).unwrap_or("")))
 }
 
 /// Runs a command and replies with its lines.
@@ -103,6 +123,12 @@ fn lines(context: &mut Context<'_>, text: &str) -> Handled<Vec<String>> {
             let actor = Jid::Bare(service.jid.clone());
             context.delete_node(&service, &node, None, &actor)?;
             lines.push(format!("deleted {}", node.name));
+        }
+        "publish" => {
+            let service = service(context, first)?;
+            let (node, payload) =
+                second.and_then(|rest| rest.split_once(' ')).ok_or_else(|| wrong("node or payload is missing"))?;
+            lines.push(publish(context, &service, node, payload)?);
         }
         "list-subscriptions" => {
             let service = service(context, first)?;

@@ -41,6 +41,11 @@ fn run_stanza(context: &mut Context<'_>, xml: &str) -> Handled<()> {
     if context.memory.reads_only && (stanza.kind != stanza::Kind::Iq || stanza.r#type != "get") {
         return Err(Stop::Writer);
     }
+    // Who is in a room is in the writer's memory.
+    let host = stanza.to.as_ref().and_then(|to| context.hosts.get(to.domain()));
+    if context.memory.reads_only && host.is_some_and(|host| host.policy.kind == Kind::Room) {
+        return Err(Stop::Writer);
+    }
     match stanza.kind {
         stanza::Kind::Iq => iq(context, &stanza),
         stanza::Kind::Message => message(context, &stanza),

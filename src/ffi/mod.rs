@@ -23,8 +23,8 @@ pub use self::log::pam_pps_log_sink_function;
 pub use self::result::pam_pps_result;
 pub use self::slice::pam_pps_slice;
 pub use self::types::{
-    pam_pps_decision_kind, pam_pps_input_kind, pam_pps_need_kind, pam_pps_roster_subscription, pam_pps_service_kind,
-    pam_pps_where,
+    pam_pps_decision_kind, pam_pps_input_kind, pam_pps_need_kind, pam_pps_room_affiliation,
+    pam_pps_roster_subscription, pam_pps_service_kind, pam_pps_where,
 };
 
 use self::handle::{borrow, borrow_mut, into_raw, take, write};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::requests::action;
 use super::{DocumentInfo, Extension, Request, Where};
 use crate::engine::RoomAffiliation;
-use crate::engine::context::{Asker, Context, Handled, ServiceRef, Stop};
+use crate::engine::context::{Asker, Context, Handled, ServiceRef};
 use crate::engine::event::Happened;
 use crate::engine::notify::{Audience, Reach};
 use crate::engine::presence::Resource;
@@ -103,10 +103,6 @@ impl Extension for Mep {
 /// Finds out who asks, and whether the request is for the service or for the person behind it. Refuses what nobody of
 /// that standing may ask.
 pub(crate) fn admit(context: &mut Context<'_>, request: &Request<'_>) -> Handled<bool> {
-    if context.memory.reads_only {
-        // Who is in the room is in the writer's memory.
-        return Err(Stop::Writer);
-    }
     let (service, element) = (&request.service, request.element);
     let session = request.from.as_full();
     let own_stay = session.and_then(|jid| context.memory.presences.rooms().by_session(service.room(), jid)).cloned();
@@ -120,21 +116,15 @@ pub(crate) fn admit(context: &mut Context<'_>, request: &Request<'_>) -> Handled
     let action = action(element, element.ns())?;
     let node = action.attr("node").filter(|node| !node.is_empty());
     let subscribes = element.ns() == ns::PUBSUB && matches!(action.name(), "subscribe" | "unsubscribe" | "options");
-    if !own && service.is_occupant() && (request.kind == IqType::Get || subscribes) {
-        // Of the person behind, unless it is the occupant's.
-        let Some(node) = node else { return Ok(false) };
-        if context.node(service, node)?.is_none() {
+    if service.is_occupant() && request.kind == IqType::Get && !context.privileged {
+        // What the occupant does not have is asked of the person behind.
+        let ours = match node {
+            Some(node) => context.node(service, node)?.is_some(),
+            None => own,
+        };
+        if !ours {
             return Ok(false);
         }
-    }
-    if own
-        && service.is_occupant()
-        && request.kind == IqType::Get
-        && !context.privileged
-        && let Some(node) = node
-        && context.node(service, node)?.is_none()
-    {
-        return Ok(false);
     }
     if request.kind == IqType::Get || subscribes {
         must_be_inside(context, request)?;

@@ -6,7 +6,12 @@ pub(crate) enum Call {
     Stanza(String),
     Tick,
     SessionEnded(String),
-    RosterChanged { owner: String, contact: String },
+    /// An account or a room.
+    AccountRemoved(String),
+    RosterChanged {
+        owner: String,
+        contact: String,
+    },
 }
 
 /// A fact that was asked for.
@@ -17,6 +22,7 @@ pub(crate) enum Fact {
     Admin { who: String, service: String, is_admin: bool },
     Blocked { owner: String, contact: String, blocked: bool },
     Import { service: String, done: bool },
+    Room { who: String, room: String, affiliation: String, voice: bool },
 }
 
 /// How two stand, seen from the owner's roster.
@@ -65,6 +71,7 @@ pub(crate) enum Question {
     Admin { who: String, service: String },
     Blocked { owner: String, contact: String },
     Import(String),
+    Room { who: String, room: String },
 }
 
 /// One decision.
@@ -88,18 +95,27 @@ pub(crate) enum Decided {
 pub(crate) enum Place {
     Account = 1,
     Domain = 2,
+    Room = 4,
 }
 
 /// Options by name.
 pub(crate) type Options = Vec<(String, String)>;
+
+/// What a served domain is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Accounts = 1,
+    Component = 2,
+    Rooms = 3,
+}
 
 /// Everything the engine is told at its start.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     /// Options of the engine itself.
     pub(crate) options: Options,
-    /// Domain, whether it is a component, and options of the service.
-    pub(crate) services: Vec<(String, bool, Options)>,
+    /// Domain, what it is, and options of the service.
+    pub(crate) services: Vec<(String, Kind, Options)>,
 }
 
 /// An engine that was opened one way or another.

@@ -84,6 +84,15 @@ unsafe extern "C" {
         groups: *const Slice,
         group_count: usize,
     ) -> u32;
+    fn pam_pps_input_fact_room(
+        input: *mut RawInput,
+        who: *const u8,
+        who_len: usize,
+        room: *const u8,
+        room_len: usize,
+        affiliation: u32,
+        voice: bool,
+    ) -> u32;
     fn pam_pps_outcome_take_input(outcome: *mut RawOutcome) -> *mut RawInput;
     fn pam_pps_outcome_count(outcome: *const RawOutcome) -> usize;
     fn pam_pps_outcome_free(outcome: *mut RawOutcome);
@@ -177,9 +186,9 @@ pub(crate) fn open(setup: &Setup) -> Result<Box<dyn Brain>, String> {
     check("pam_pps_engine_open", code, error)?;
     let (sender, outcomes) = mpsc::channel();
     let brain = CBrain { engine, input: ptr::null_mut(), outcomes, sender: Box::new(sender) };
-    for (domain, component, options) in &setup.services {
+    for (domain, kind, options) in &setup.services {
         let options = Config::new(options)?;
-        let (kind, mut error) = (if *component { 2 } else { 1 }, ptr::null_mut());
+        let (kind, mut error) = (*kind as u32, ptr::null_mut());
         // SAFETY: a live engine and configuration, and text that outlives the call.
         let code = unsafe {
             pam_pps_engine_serve(brain.engine, domain.as_ptr(), domain.len(), kind, options.0, &raw mut error)
@@ -256,6 +265,7 @@ fn unsafe_read(outcome: *mut RawOutcome, index: usize) -> Result<Decided, String
                 3 => Question::Admin { who: jid()?, service: other()? },
                 4 => Question::Blocked { owner: jid()?, contact: other()? },
                 5 => Question::Import(jid()?),
+                6 => Question::Room { who: jid()?, room: other()? },
                 kind => return Err(format!("{kind} is no kind of need")),
             }),
             5 => Decided::Wake(pam_pps_outcome_time(outcome, index)),
@@ -271,6 +281,7 @@ impl Brain for CBrain {
             Call::Stanza(xml) => (1, xml.as_str(), ""),
             Call::Tick => (2, "", ""),
             Call::SessionEnded(jid) => (3, jid.as_str(), ""),
+            Call::AccountRemoved(jid) => (4, jid.as_str(), ""),
             Call::RosterChanged { owner, contact } => (5, owner.as_str(), contact.as_str()),
         };
         // SAFETY: an input that still waits is ours; the new one copies what it is given.
@@ -296,6 +307,22 @@ impl Brain for CBrain {
                 Fact::Admin { who, service, is_admin } => self.fact_bool(3, who, service, *is_admin),
                 Fact::Blocked { owner, contact, blocked } => self.fact_bool(4, owner, contact, *blocked),
                 Fact::Import { service, done } => self.fact_bool(5, service, "", *done),
+                Fact::Room { who, room, affiliation, voice } => {
+                    let order = ["none", "outcast", "member", "admin", "owner"];
+                    let place = order.iter().position(|name| name == affiliation).unwrap_or(0) as u32;
+                    // SAFETY: a live input, and texts that outlive the call.
+                    unsafe {
+                        pam_pps_input_fact_room(
+                            self.input,
+                            who.as_ptr(),
+                            who.len(),
+                            room.as_ptr(),
+                            room.len(),
+                            place,
+                            *voice,
+                        )
+                    }
+                }
                 Fact::Roster { owner, contact, stance, groups } => {
                     let subscription = match stance {
                         Stance::None => 0,

@@ -224,7 +224,7 @@ impl LiveDoor {
                 }
             }
         }
-        text
+        text + &rooms(needs)
     }
 
     fn stop(&mut self) -> Option<Server> {
@@ -244,6 +244,20 @@ impl LiveDoor {
         let found = self.connections.values_mut().find(|connection| connection.index == index);
         found.ok_or_else(|| "this actor is not connected".to_owned())
     }
+}
+
+/// A chat service with the engine on it. Rooms are open at once, as they are in memory.
+fn rooms(needs: &BTreeMap<String, String>) -> String {
+    let mut text = "Component \"rooms.localhost\" \"muc\"\n\tmuc_room_locking = false\n".to_owned();
+    if !stock() {
+        text.push_str("\tmodules_enabled = { \"pam_pps\" }\n");
+    }
+    for (key, value) in needs {
+        if let Some(key) = key.strip_prefix("rooms.") {
+            let _ = writeln!(text, "\tpam_pps_{key} = {}", lua(value));
+        }
+    }
+    text
 }
 
 /// The value of a number in the one line of JSON that the start script prints.
@@ -278,6 +292,7 @@ impl Door for LiveDoor {
         self.scripts += 1;
         let number = self.scripts;
         self.uses_service = text.contains("pubsub.localhost");
+        let text = text.replace("@rooms.localhost", &format!("-{number}@rooms.localhost"));
         let text = text.replace("pubsub.localhost", &format!("pubsub-{}.localhost", number % SCRIPTS));
         let mut pieces = text.split("@localhost");
         let mut out = pieces.next().unwrap_or_default().to_owned();

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::brain::{Brain, Setup};
+use super::brain::{Brain, Kind, Setup};
 use super::door::Door;
+use super::rooms::ROOMS;
 use super::script::{Actor, Script};
 use super::world::{ACCOUNTS, SERVICE, World};
 use super::xml::Element;
@@ -44,16 +45,22 @@ impl MemoryDoor {
 fn setup(script: &Script, database: &str) -> Setup {
     let own = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let mut options = vec![own("database", database), own("seed", "1")];
-    let (mut accounts, mut component) = (Vec::new(), Vec::new());
+    let (mut accounts, mut component, mut rooms) = (Vec::new(), Vec::new(), Vec::new());
     for (key, value) in &script.needs {
         match key.split_once('.') {
             Some(("pubsub", key)) => component.push(own(key, value)),
+            Some(("rooms", key)) => rooms.push(own(key, value)),
             _ if ENGINE_OPTIONS.contains(&key.as_str()) => options.push(own(key, value)),
             _ if key == "create_nodes" => component.push(own(key, value)),
             _ => accounts.push(own(key, value)),
         }
     }
-    Setup { options, services: vec![(ACCOUNTS.to_owned(), false, accounts), (SERVICE.to_owned(), true, component)] }
+    let services = vec![
+        (ACCOUNTS.to_owned(), Kind::Accounts, accounts),
+        (SERVICE.to_owned(), Kind::Component, component),
+        (ROOMS.to_owned(), Kind::Rooms, rooms),
+    ];
+    Setup { options, services }
 }
 
 impl Door for MemoryDoor {

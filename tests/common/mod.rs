@@ -10,6 +10,7 @@ pub(crate) mod live_door;
 pub(crate) mod live_stream;
 pub(crate) mod memory_door;
 pub(crate) mod report;
+pub(crate) mod rooms;
 pub(crate) mod roster;
 pub(crate) mod runner;
 pub(crate) mod rust_brain;

@@ -1,8 +1,11 @@
 //! The engine through its Rust API and `handle`.
 
-use pam_pps::{Config, Decision, Engine, Input, InputKind, Need, RosterSubscription, ServiceKind, Timestamp, Where};
+use pam_pps::{
+    Config, Decision, Engine, Input, InputKind, Need, RoomAffiliation, RosterSubscription, ServiceKind, Timestamp,
+    Where,
+};
 
-use super::brain::{Brain, Call, Decided, Fact, Place, Question, Setup, Stance};
+use super::brain::{Brain, Call, Decided, Fact, Kind, Place, Question, Setup, Stance};
 
 struct RustBrain {
     engine: Engine,
@@ -12,8 +15,12 @@ struct RustBrain {
 /// Opens an engine.
 pub(crate) fn open(setup: &Setup) -> Result<Box<dyn Brain>, String> {
     let engine = Engine::open(&config(&setup.options)?).map_err(|why| why.to_string())?;
-    for (domain, component, options) in &setup.services {
-        let kind = if *component { ServiceKind::Component } else { ServiceKind::Accounts };
+    for (domain, kind, options) in &setup.services {
+        let kind = match kind {
+            Kind::Accounts => ServiceKind::Accounts,
+            Kind::Component => ServiceKind::Component,
+            Kind::Rooms => ServiceKind::Rooms,
+        };
         engine.serve(domain, kind, &config(options)?).map_err(|why| why.to_string())?;
     }
     Ok(Box::new(RustBrain { engine, input: None }))
@@ -48,6 +55,7 @@ fn decided(decision: Decision) -> Decided {
             Need::Admin { who, service } => Question::Admin { who, service },
             Need::Blocked { owner, contact } => Question::Blocked { owner, contact },
             Need::Import(service) => Question::Import(service),
+            Need::Room { who, room } => Question::Room { who, room },
         }),
         Decision::Wake(time) => Decided::Wake(time.micros()),
         _ => Decided::Other,
@@ -60,6 +68,7 @@ impl Brain for RustBrain {
             Call::Stanza(xml) => Input::stanza(xml.as_str()),
             Call::Tick => Input::tick(),
             Call::SessionEnded(jid) => Input::session_ended(jid.as_str()),
+            Call::AccountRemoved(jid) => Input::new(InputKind::AccountRemoved(jid.clone())),
             Call::RosterChanged { owner, contact } => {
                 Input::new(InputKind::RosterChanged { owner: owner.clone(), contact: contact.clone() })
             }
@@ -84,6 +93,16 @@ impl Brain for RustBrain {
                 Fact::Admin { who, service, is_admin } => known.insert_admin(&who, &service, is_admin),
                 Fact::Blocked { owner, contact, blocked } => known.insert_blocked(&owner, &contact, blocked),
                 Fact::Import { service, done } => known.insert_import(&service, done),
+                Fact::Room { who, room, affiliation, voice } => {
+                    let affiliation = match affiliation.as_str() {
+                        "outcast" => RoomAffiliation::Outcast,
+                        "member" => RoomAffiliation::Member,
+                        "admin" => RoomAffiliation::Admin,
+                        "owner" => RoomAffiliation::Owner,
+                        _ => RoomAffiliation::None,
+                    };
+                    known.insert_room(&who, &room, affiliation, voice);
+                }
             }
         }
         self.handle(now)
@@ -93,6 +112,7 @@ impl Brain for RustBrain {
         let place = match place {
             Place::Account => Where::Account,
             Place::Domain => Where::Domain,
+            Place::Room => Where::Room,
         };
         self.engine.features(domain, place).map_err(|why| why.to_string())
     }

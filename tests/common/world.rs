@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::brain::{Brain, Call, Decided, Fact, Place, Question};
+use super::rooms::{ROOMS, Room};
 use super::roster::Account;
 use super::xml::{self, CLIENT, Element};
 
@@ -36,6 +37,10 @@ pub(crate) struct World {
     pub(crate) queue: VecDeque<Element>,
     pub(crate) delivered: VecDeque<(usize, Element)>,
     pub(crate) pushes: u32,
+    pub(crate) rooms: BTreeMap<String, Room>,
+    /// Requests that a room has passed on: who asked whom, and under which id.
+    pub(crate) relayed: BTreeMap<String, (String, String, String)>,
+    pub(crate) relays: u32,
     wake: Option<i64>,
 }
 
@@ -65,6 +70,9 @@ impl World {
             queue: VecDeque::new(),
             delivered: VecDeque::new(),
             pushes: 0,
+            rooms: BTreeMap::new(),
+            relayed: BTreeMap::new(),
+            relays: 0,
             wake: None,
         }
     }
@@ -194,6 +202,7 @@ impl World {
                 Fact::Blocked { blocked: self.blocks(&owner, bare(&contact)), owner, contact }
             }
             Question::Import(service) => Fact::Import { service, done: true },
+            Question::Room { who, room } => self.room_fact(&who, &room),
         }
     }
 
@@ -236,7 +245,7 @@ impl World {
         // An event that came for an account may be handed on to its resources, from whom it came.
         let to = stanza.get("to").unwrap_or_default();
         let handed_on = stanza.name == "message" && domain_of(to) == ACCOUNTS && to.contains('/');
-        if stanza.ns != CLIENT || !(handed_on || [ACCOUNTS, SERVICE].contains(&domain_of(from))) {
+        if stanza.ns != CLIENT || !(handed_on || [ACCOUNTS, SERVICE, ROOMS].contains(&domain_of(from))) {
             return Err(format!("the engine sends what it may not: {text}"));
         }
         Ok(stanza)
@@ -264,6 +273,7 @@ impl World {
                 self.for_account(&to, &from, stanza)
             }
             ACCOUNTS => self.for_domain(&stanza),
+            ROOMS => self.for_rooms(stanza),
             SERVICE => {
                 if self.feed(&Call::Stanza(stanza.write("")))? {
                     self.refuse(&stanza, "service-unavailable");
@@ -281,7 +291,7 @@ impl World {
     }
 
     /// An error for what can be answered with one.
-    fn refuse(&mut self, stanza: &Element, condition: &str) {
+    pub(crate) fn refuse(&mut self, stanza: &Element, condition: &str) {
         let kind = stanza.get("type").unwrap_or_default();
         let answerable = match stanza.name.as_str() {
             "iq" => kind == "get" || kind == "set",
@@ -313,22 +323,26 @@ impl World {
 
     /// The host's own answer with the engine's features in it.
     fn disco_info(&self, stanza: &Element, place: Place) -> Result<Element, String> {
-        let identity = |category: &str, kind: &str, name: &str| {
-            let identity = Element::new(DISCO_INFO, "identity").with("category", category).with("type", kind);
-            if name.is_empty() { identity } else { identity.with("name", name) }
-        };
-        let feature = |var: &str| Element::new(DISCO_INFO, "feature").with("var", var);
+        let own = Element::new(DISCO_INFO, "identity");
         let own = match place {
-            Place::Account => identity("account", "registered", ""),
-            Place::Domain => identity("server", "im", "in memory"),
+            Place::Domain => own.with("category", "server").with("type", "im").with("name", "in memory"),
+            Place::Account | Place::Room => own.with("category", "account").with("type", "registered"),
         };
-        let mut query = Element::new(DISCO_INFO, "query").with_child(own);
-        for line in self.brain.features(ACCOUNTS, place)?.lines() {
+        let query = Element::new(DISCO_INFO, "query").with_child(own);
+        Ok(stanza.reply("result").with_child(self.with_features(query, ACCOUNTS, place)?))
+    }
+
+    /// An answer of the host with what the engine has to say there.
+    pub(crate) fn with_features(&self, mut query: Element, domain: &str, place: Place) -> Result<Element, String> {
+        let feature = |var: &str| Element::new(DISCO_INFO, "feature").with("var", var);
+        for line in self.brain.features(domain, place)?.lines() {
             let mut parts = line.split('\t');
             let child = match parts.next() {
                 Some("identity") => {
                     let mut next = || parts.next().unwrap_or_default();
-                    identity(next(), next(), next())
+                    let identity = Element::new(DISCO_INFO, "identity").with("category", next()).with("type", next());
+                    let name = next();
+                    if name.is_empty() { identity } else { identity.with("name", name) }
                 }
                 Some(var) => feature(var),
                 None => continue,
@@ -336,10 +350,7 @@ impl World {
             query = query.with_child(child);
         }
         let has_info = query.children().any(|child| child.get("var") == Some(DISCO_INFO));
-        if !has_info {
-            query = query.with_child(feature(DISCO_INFO));
-        }
-        Ok(stanza.reply("result").with_child(query))
+        Ok(if has_info { query } else { query.with_child(feature(DISCO_INFO)) })
     }
 
     /// An IQ or a message of a session to its own account.
