@@ -20,6 +20,7 @@ local this_host = { name = "host", type = "string" };
 local commands = {
 	{ "list_nodes", { service }, "List the nodes of a component or an account with access model, items and subscribers" };
 	{ "delete_node", { service, node }, "Delete a node and tell its subscribers" };
+	{ "publish", { service, node, { name = "payload", type = "string" } }, "Publish an item as the service itself" };
 	{ "list_subscriptions", { service, node }, "List the subscriptions to a node" };
 	{ "end_subscription", { service, node, { name = "jid", type = "string" } }, "End the subscriptions of a JID to a node" };
 	{ "list_pam", { account }, "List what an account is subscribed to (XEP-0376)" };

@@ -5,6 +5,7 @@ local jid = require "util.jid";
 local st = require "util.stanza";
 
 local announce = module:require "announce";
+local commands = module:require "commands";
 local engine = module:require "engine";
 local metrics = module:require "metrics";
 local options = module:require "options";
@@ -113,6 +114,8 @@ module:hook("muc-room-pre-create", forget, priority);
 
 local function take(event)
 	if state.reinjected[event.stanza] then
+		-- mod_muc sends the same table on, maybe to an account that this module serves.
+		state.reinjected[event.stanza] = nil;
 		return nil;
 	end
 	engine.request(event.origin, event.stanza, metrics.count);
@@ -251,5 +254,9 @@ if not ok then
 	stop();
 	error(err, 0);
 end
-module.unload = stop;
+commands.add(services.service_for);
+function module.unload()
+	commands.remove();
+	stop();
+end
 module:hook_global("server-stopping", engine.close);

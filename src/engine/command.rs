@@ -126,8 +126,7 @@ fn lines(context: &mut Context<'_>, text: &str) -> Handled<Vec<String>> {
         }
         "publish" => {
             let service = service(context, first)?;
-            let (node, payload) =
-                second.and_then(|rest| rest.split_once(' ')).ok_or_else(|| wrong("node or payload is missing"))?;
+            let (node, payload) = second.zip(word(3)).ok_or_else(|| wrong("node or payload is missing"))?;
             lines.push(publish(context, &service, node, payload)?);
         }
         "list-subscriptions" => {

@@ -1,4 +1,4 @@
-//! XEP-0316 (0.3): rooms and their occupants as pubsub services.
+//! XEP-0316 (0.1): rooms and their occupants as pubsub services.
 //!
 //! A room and each of its occupants is a service under one policy; who is in the room has the presence that the access
 //! model asks for. An occupant's service lives as long as the stay and moves with the nick ([`crate::engine::rooms`]).
@@ -37,9 +37,9 @@ impl Extension for Mep {
         &[DocumentInfo {
             number: "0316",
             title: "MUC Eventing Protocol",
-            version: "0.3",
-            complete: true,
-            notes: "in Prosody",
+            version: "0.1",
+            complete: false,
+            notes: "rooms and occupants, on Prosody",
         }]
     }
 

@@ -217,10 +217,22 @@ impl World {
                     found.moderated = moderated;
                 }
                 self.queue.push_back(stanza.reply("result"));
+                self.tell_of_configuration(room);
             }
             _ => self.refuse(&stanza, "service-unavailable"),
         }
         Ok(())
+    }
+
+    fn tell_of_configuration(&mut self, room: &str) {
+        let status = Element::new(MUC_USER, "status").with("code", "104");
+        let news = Element::stanza("message").with("type", "groupchat").with("from", room);
+        let news = news.with_child(Element::new(MUC_USER, "x").with_child(status));
+        let occupants = self.rooms.get(room).into_iter().flat_map(|room| room.occupants.values());
+        let there: Vec<String> = occupants.flat_map(|occupant| occupant.sessions.keys().cloned()).collect();
+        for full in there {
+            self.queue.push_back(news.clone().with("to", &full));
+        }
     }
 
     /// Kicks, bans, and gives or takes voice.
