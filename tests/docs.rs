@@ -145,7 +145,9 @@ fn both_servers_have_the_same_options() {
         ["OF_ENGINE", "OF_ACCOUNTS", "OF_SERVICES"].iter().flat_map(|list| erlang_list(&erlang, list)).collect();
     for list in ["of_engine", "of_service"] {
         for name in lua_table(&lua, list).split('"').skip(1).step_by(2) {
-            assert!(known.iter().any(|known| known == name), "{name} is an option in Prosody alone");
+            // There are no rooms in ejabberd's module yet.
+            let only_here = name == "room_publish";
+            assert!(only_here || known.iter().any(|known| known == name), "{name} is an option in Prosody alone");
         }
     }
     known.sort();

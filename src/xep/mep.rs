@@ -309,7 +309,7 @@ impl Context<'_> {
         }
         let mut after = None;
         let mut subscribed = BTreeSet::new();
-        while node.key.0 != 0 {
+        loop {
             let chunk = self.store().subscriptions(node.key, after, CHUNK)?;
             after = chunk.last().map(|subscription| subscription.key);
             for subscription in chunk.iter().filter(|subscription| subscription.options.deliver) {
