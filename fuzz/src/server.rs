@@ -1,7 +1,9 @@
 //! An engine in memory with a host that answers whatever is needed; what the engine says is checked.
 
 use pam_pps::xml::{Document, Limits};
-use pam_pps::{Config, Decision, Engine, Input, InputKind, Need, RosterSubscription, ServiceKind, Timestamp};
+use pam_pps::{
+    Config, Decision, Engine, Input, InputKind, Need, RoomAffiliation, RosterSubscription, ServiceKind, Timestamp,
+};
 
 /// An account of the host, a member of the roster, and a component.
 pub const PEOPLE: [&str; 4] = ["juliet@a.example/r", "romeo@a.example/r", "romeo@a.example/s", "mercutio@b.example/r"];
@@ -39,6 +41,10 @@ impl Server {
             Need::Admin { who, service } => input.facts.insert_admin(who, service, bit(2)),
             Need::Blocked { owner, contact } => input.facts.insert_blocked(owner, contact, bit(3)),
             Need::Import(service) => input.facts.insert_import(service, bit(4)),
+            Need::Room { who, room } => {
+                let affiliation = if bit(5) { RoomAffiliation::Owner } else { RoomAffiliation::None };
+                input.facts.insert_room(who, room, affiliation, bit(4));
+            }
         }
     }
 
