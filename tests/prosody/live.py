@@ -202,6 +202,8 @@ def write_config(a, data, ports):
             lines += [f"{name}_ports = {lua([ports[name]])}", f"{name}_interfaces = {lua([a.address])}"]
     if a.peer:
         entries = (re.fullmatch(r"(.+)=([\d.]+):(\d+)", peer).groups() for peer in a.peer)
+        # Small stanzas go back and forth: none waits for the acknowledgement of the one before.
+        lines.append("network_settings = { nagle = false }")
         lines.append(f"loopback_peers = {lua({domain: [address, int(port)] for domain, address, port in entries})}")
     lines += a.set
     lines += [f"VirtualHost {lua(host)}" for host in a.host]
