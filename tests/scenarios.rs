@@ -1,7 +1,7 @@
 //! Plays every scenario through every door, and counts the requirement rows that they stand for.
 //!
 //! `cargo test --test scenarios [-- SUBSTRING...]`; in the environment `PAM_PPS_DOORS` (default `engine,c`) chooses
-//! among `engine`, `c`, `prosody`, `prosody13`, `federation`, `federation13`, `federation_mixed` and `ejabberd`, and `PAM_PPS_ONLY` chooses scripts by a part of their name.
+//! among `engine`, `c`, `prosody`, `prosody13`, `federation`, `federation13`, `federation_mixed`, `ejabberd` and `ejabberd26`, and `PAM_PPS_ONLY` chooses scripts by a part of their name.
 //! A door that cannot be had fails. The language of the scripts is described in `tests/scenarios/README.md`.
 
 use std::collections::BTreeSet;
@@ -89,7 +89,8 @@ fn door(name: &str) -> Result<Box<dyn Door>, String> {
         "federation" => Ok(Box::new(FederatedDoor::new("federation", "0.12", "0.12")?)),
         "federation13" => Ok(Box::new(FederatedDoor::new("federation13", "13", "13")?)),
         "federation_mixed" => Ok(Box::new(FederatedDoor::new("federation_mixed", "0.12", "13")?)),
-        "ejabberd" => Ok(Box::new(LiveDoor::ejabberd("ejabberd")?)),
+        "ejabberd" => Ok(Box::new(LiveDoor::ejabberd("ejabberd", "23")?)),
+        "ejabberd26" => Ok(Box::new(LiveDoor::ejabberd("ejabberd26", "26")?)),
         _ => Err(format!("there is no door `{name}`")),
     }
 }

@@ -29,6 +29,7 @@ const NOT_OF_ACCOUNTS: [&str; 5] = [
 
 /// tests/ejabberd/live.py with as many services as there are to be, and the options that the scripts want.
 pub(crate) fn command(
+    version: &str,
     needs: &BTreeMap<String, String>,
     services: usize,
     externals: &BTreeSet<String>,
@@ -38,7 +39,7 @@ pub(crate) fn command(
 ) -> Command {
     let live = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ejabberd/live.py");
     let mut command = Command::new(live);
-    command.args(["--stdin", "--pubsub", "no", "--timeout", "60"]);
+    command.args(["--version", version, "--stdin", "--pubsub", "no", "--timeout", "60"]);
     if let Ok(dist) = std::env::var("PAM_PPS_EJABBERD_DIST") {
         command.args(["--dist", &dist]);
     }

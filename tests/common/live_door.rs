@@ -48,7 +48,7 @@ struct Connection {
 enum Host {
     /// Of one version or another.
     Prosody(&'static str),
-    Ejabberd(Differences),
+    Ejabberd(&'static str, Differences),
 }
 
 /// Another server beside this one.
@@ -84,8 +84,8 @@ impl LiveDoor {
         Self::new(name, Host::Prosody(version), LOCALHOST)
     }
 
-    pub(crate) fn ejabberd(name: &'static str) -> Result<Self, String> {
-        Ok(Self::new(name, Host::Ejabberd(Differences::read()?), LOCALHOST))
+    pub(crate) fn ejabberd(name: &'static str, version: &'static str) -> Result<Self, String> {
+        Ok(Self::new(name, Host::Ejabberd(version, Differences::read()?), LOCALHOST))
     }
 
     /// One of two servers.
@@ -151,7 +151,9 @@ impl LiveDoor {
         let admin = format!("{ADMIN}@localhost");
         let mut command = match self.host {
             Host::Prosody(version) => self.prosody_command(version, needs, &folder)?,
-            Host::Ejabberd(_) => ejabberd::command(needs, SCRIPTS, &self.externals, &admin, &folder, stock()),
+            Host::Ejabberd(version, _) => {
+                ejabberd::command(version, needs, SCRIPTS, &self.externals, &admin, &folder, stock())
+            }
         };
         let mut played = 0;
         if let Some(earlier) = &earlier {
@@ -379,7 +381,7 @@ impl Door for LiveDoor {
             if let (None, Some(bare)) = (stanza.get("from"), &connection.bare) {
                 stanza.set("from", bare);
             }
-            if let Host::Ejabberd(differences) = &self.host {
+            if let Host::Ejabberd(_, differences) = &self.host {
                 let Some(known) = differences.apply(stanza) else { continue };
                 stanza = known;
             }

@@ -17,11 +17,13 @@ Then it waits. SIGTERM, SIGINT or SIGHUP to live.py (or, with --stdin, the end o
 removes the folder, unless --data named it. Exit status: 0 stopped by request, 1 ejabberd ended or never came up (its log
 goes to standard error), 2 usage, 3 that ejabberd cannot be had on this machine.
 
+  --version 23|26        the installed ejabberd (default), or the one in the root that tests/prosody/sid-root.sh makes (needs root)
   --backend pam_pps      this project as mod_pam_pps, with its mod_pubsub for those that ask for one (default)
             stock        ejabberd's own mod_pubsub, with PEP
             none         neither
   --no-replacements      with pam_pps: without the mod_pubsub that stands in for ejabberd's
-  --dist DIR             where `mod_pam_pps/` and `replacements/` are (default: dist/ejabberd of this project)
+  --dist DIR             where `mod_pam_pps/` and `replacements/` are (default: dist/ejabberd of this project); for 26 they are
+                         built anew from there, once, into DIR-26
   --path DIR             a further folder of beams, searched first; may be repeated
   --host NAME            a virtual host; may be repeated, the first is "host" (default: localhost)
   --pubsub NAME|no       the pubsub service (default: pubsub.FIRST-HOST; none with --backend none)
@@ -81,6 +83,7 @@ def free_ports(address, count):
 
 def parse_arguments(argv):
     p = argparse.ArgumentParser(usage=__doc__, add_help=True, allow_abbrev=False)
+    p.add_argument("--version", choices=["23", "26"], default="23")
     p.add_argument("--backend", choices=["pam_pps", "stock", "none"], default="pam_pps")
     p.add_argument("--no-replacements", action="store_true")
     p.add_argument("--dist", type=pathlib.Path, default=PROJECT / "dist" / "ejabberd")
@@ -159,16 +162,48 @@ def write_config(a, data, ports):
     return file, externals
 
 
-def ejabberd_folder():
-    found = sorted(glob.glob("/usr/lib/*/ejabberd-*/ebin/ejabberd.app"))
-    if not found or not shutil.which("erl"):
+def ejabberd_folder(root=""):
+    found = sorted(glob.glob(root + "/usr/lib/*/ejabberd-*/ebin/ejabberd.app"))
+    if not found or not (root or shutil.which("erl")):
         print("live.py: ejabberd is not installed", file=sys.stderr)
         sys.exit(3)
-    return pathlib.Path(found[-1]).parent
+    return pathlib.Path(found[-1][len(root):]).parent
+
+
+class Root:
+    """Another Debian, entered for each command."""
+
+    def __init__(self, folders):
+        self.script = str(PROJECT / "tests" / "prosody" / "sid-root.sh")
+        folders = [str(pathlib.Path(f).resolve()) for f in folders]
+        self.environment = dict(os.environ, PAM_PPS_SID="ejabberd", PAM_PPS_BIND=":".join(dict.fromkeys(folders)))
+        made = subprocess.run([self.script], stdout=subprocess.PIPE, text=True, env=self.environment)
+        if made.returncode:
+            sys.exit(3)
+        self.path = made.stdout.strip()
+
+    def command(self, arguments, **variables):
+        return [self.script, "run", "env", *(f"{name}={value}" for name, value in variables.items()), *arguments]
+
+
+def built_for_26(dist):
+    """Beams fit one version of ejabberd: the folder with those for the one in the root."""
+    source, target = dist / "mod_pam_pps", dist.parent / (dist.name + "-26")
+    library = next((source / "priv" / "lib").glob("libpam_pps.so.*"))
+    parts = [library, *(PROJECT / "erlang").rglob("*.erl"), *(PROJECT / "erlang" / "c_src").glob("*"), PROJECT / "erlang" / "Makefile"]
+    stamp = target / ".built"
+    target.mkdir(exist_ok=True)
+    if not stamp.exists() or stamp.stat().st_mtime < max(part.stat().st_mtime for part in parts):
+        root = Root([PROJECT, dist, target])
+        subprocess.run(root.command(["make", "-s", "-C", str(PROJECT / "erlang"), "dist", f"DIST={target}", f"LIB={library}",
+                                     f"INCLUDE={PROJECT / 'include'}"]), env=root.environment, check=True, stdout=sys.stderr)
+        stamp.touch()
+    return target
 
 
 def command(a, data, config):
-    ebin = ejabberd_folder()
+    root = Root([PROJECT, data, a.dist, *a.path]) if a.version == "26" else None
+    ebin = ejabberd_folder(root.path if root else "")
     paths = [*a.path]
     if a.backend == "pam_pps":
         paths.append(a.dist / "mod_pam_pps" / "ebin")
@@ -180,9 +215,11 @@ def command(a, data, config):
     for path in reversed(paths):
         arguments += ["-pa", path]
     arguments += ["-mnesia", "dir", f'"{data / "spool"}"', "-ejabberd", "start_args", "[]", "-s", "ejabberd"]
-    environment = dict(os.environ, EJABBERD_CONFIG_PATH=str(config), EJABBERD_LOG_PATH=str(data / "ejabberd.log"),
-                       ERL_CRASH_DUMP=str(data / "erl_crash.dump"), CONTRIB_MODULES_PATH=str(data / "contrib"), HOME=str(data))
-    return arguments, environment
+    variables = dict(EJABBERD_CONFIG_PATH=config, EJABBERD_LOG_PATH=data / "ejabberd.log", ERL_CRASH_DUMP=data / "erl_crash.dump",
+                     CONTRIB_MODULES_PATH=data / "contrib", HOME=data)
+    if root:
+        return root.command(arguments, **variables), root.environment
+    return arguments, dict(os.environ, **{name: str(value) for name, value in variables.items()})
 
 
 def accepts(address, port):
@@ -220,7 +257,9 @@ def make_accounts(a, port):
         owner, _, rest = entry.partition("=")
         contact, subscription, *groups = rest.split(":", 2)
         (user, host), (contact_user, contact_host) = owner.split("@", 1), contact.split("@", 1)
-        api(a.address, port, "add_rosteritem", localuser=user, localhost=host, user=contact_user, host=contact_host,
+        # The newer form of this command has a list of groups.
+        name = "add_rosteritem/v0" if a.version == "26" else "add_rosteritem"
+        api(a.address, port, name, localuser=user, localhost=host, user=contact_user, host=contact_host,
             nick="", group=groups[0] if groups else "", subs=subscription)
     return users
 
@@ -236,6 +275,9 @@ def main(argv):
     a = parse_arguments(argv)
     data = a.data.absolute() if a.data else pathlib.Path(tempfile.mkdtemp(prefix="pam_pps-live-"))
     (data / "spool").mkdir(parents=True, exist_ok=True)
+    a.dist = a.dist.resolve()
+    if a.version == "26" and a.backend == "pam_pps":
+        a.dist = built_for_26(a.dist)
     free = free_ports(a.address, 4)
     ports = {"c2s": a.c2s_port or free[0], "component": a.component_port or free[1], "http": a.http_port or free[2],
              "s2s": None if a.s2s_port is None else a.s2s_port or free[3]}

@@ -13,8 +13,15 @@
 # Needs root, and mmdebstrap (installed from the distribution when missing). Exit status 3: not possible on this machine.
 set -euo pipefail
 
-root=${PAM_PPS_SID_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/pam_pps/sid}
-packages=prosody,prosody-modules,lua-dbi-sqlite3,lua5.4,liblua5.4-dev
+# PAM_PPS_SID=ejabberd: a root of its own with ejabberd in it, and what its module is built with.
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/pam_pps
+if [ "${PAM_PPS_SID:-prosody}" = ejabberd ]; then
+	root=${PAM_PPS_SID_ROOT:-$cache/sid-ejabberd}
+	packages=ejabberd,erlang-dev,erlang-p1-sqlite3,gcc,libc6-dev,make
+else
+	root=${PAM_PPS_SID_ROOT:-$cache/sid}
+	packages=prosody,prosody-modules,lua-dbi-sqlite3,lua5.4,liblua5.4-dev
+fi
 stamp=$root/.pam_pps-complete
 
 fail() {
