@@ -341,6 +341,50 @@ def what_a_handler_does_to_one_copy_stays_there(arguments):
             assert "headline" in data and "meddled" not in data, data
 
 
+ROOMS = """
+Component "rooms.localhost" "muc"
+    muc_room_locking = false
+    modules_enabled = { "pam_pps", "town_crier" }
+"""
+CRIER = """
+module:hook("muc-occupant-groupchat", function (event)
+    if event.stanza:get_child_text("body") == "cry" then
+        local payload = require "util.stanza".stanza("said", { xmlns = "urn:cry" });
+        module:fire_event("pam_pps/publish-as-room", { room = event.room, node = "urn:cry", payload = payload, id = "cried" });
+    end
+end);
+"""
+
+
+@check
+def a_room_publishes_what_the_server_says(arguments):
+    with tempfile.TemporaryDirectory() as folder:
+        config = pathlib.Path(folder, "rooms.cfg.lua")
+        config.write_text(ROOMS)
+        pathlib.Path(folder, "mod_town_crier.lua").write_text(CRIER)
+        with Server("--config", str(config), "--plugins", folder, *arguments) as server:
+            juliet = Client(server, "juliet@localhost")
+            join = "<presence to='coven@rooms.localhost/juliet'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+            juliet.send(join)
+            wait_for(lambda: juliet.message(lambda e: e.get("type") == "groupchat", 5) is not None, "no subject")
+            good(juliet.iq("set", f"<pubsub xmlns='{PUBSUB}'><create node='n'/></pubsub>", to="coven@rooms.localhost/juliet"))
+            out = shell(server, "pam_pps:publish('coven@rooms.localhost', 'urn:cry', '<said xmlns=\\'urn:cry\\'/>')")
+            assert "published" in out, out
+            good(juliet.iq("set", f"<pubsub xmlns='{PUBSUB}'><subscribe node='urn:cry' jid='juliet@localhost'/></pubsub>",
+                           to="coven@rooms.localhost"))
+            juliet.send("<message to='coven@rooms.localhost' type='groupchat'><body>cry</body></message>")
+            event = juliet.message(lambda e: e.get("from") == "coven@rooms.localhost"
+                                   and e.find(f".//{{{EVENT}}}item[@id='cried']") is not None)
+            assert event is not None and event.get("type") == "headline", "the room did not publish"
+            # A reload knows who is there, and what they had is over, as it is after a restart; what the room had stays.
+            module(server, "reload", "rooms.localhost")
+            answer = juliet.iq("get", items("n"), to="coven@rooms.localhost/juliet")
+            assert answer.get("type") == "error", "the node of an occupant outlived the reload"
+            good(juliet.iq("set", publish("n", "1", ENTRY % 1), to="coven@rooms.localhost/juliet"))
+            good(juliet.iq("get", items("urn:cry"), to="coven@rooms.localhost"))
+            assert "\terror\t" not in server.log(), [line for line in server.log().splitlines() if "\terror\t" in line]
+
+
 @check
 def what_is_not_ours_goes_on(arguments):
     with Server(*arguments) as server:
