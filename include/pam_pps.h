@@ -379,7 +379,7 @@ pam_pps_result pam_pps_engine_statistics(const pam_pps_engine *engine, pam_pps_t
 // own (option `readers`), so that completions may be called by several threads at the same time.
 //
 // If the outcome has needs, take the input out of it (`pam_pps_outcome_take_input`), add the facts, and submit it again:
-// what came after it for the same service waits until then. Freeing that input gives it up, and the others go on.
+// what came after it for the same service waits until then, unless the input only reads. Freeing that input gives it up, and the others go on.
 //
 // Parameters: `now` is the present time in microseconds since 1970. `done` is called exactly once if this returns OK, and
 // never otherwise.

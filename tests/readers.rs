@@ -6,7 +6,7 @@ use std::time::Duration;
 use pam_pps::{Config, Decision, Engine, Input, Outcome, ServiceKind, Timestamp};
 
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Server {
     engine: Engine,
@@ -143,7 +143,7 @@ fn the_writer_gets_what_is_its_own() {
     let mut input = asked.input.take().expect("the input, for the facts");
     input.facts.insert_roster("romeo@localhost", "juliet@localhost", pam_pps::RosterSubscription::Both, Vec::new());
     let read = server.submit_input(input);
-    assert!(answer(&read).contains("id='1'"));
+    assert!(item(&answer(&read)) >= 1);
     assert!(answer(&published).contains("type='result'"));
     let reads = server.figure("reads_total");
     let list = "<iq type='get' id='l' from='romeo@localhost/a'><subscriptions xmlns='urn:xmpp:pam:0'/></iq>";
@@ -156,6 +156,56 @@ fn the_writer_gets_what_is_its_own() {
         ))
         .contains("bad-request")
     );
+}
+
+/// Whoever waits for facts, reading or writing, keeps nobody from being answered.
+#[test]
+fn everybody_is_answered_though_facts_are_wanted() {
+    const ROUNDS: usize = 400;
+    let server = Server::new("facts", &[]);
+    answer(&server.submit(&publish("romeo", 1)));
+    let (done, outcomes) = mpsc::channel();
+    let submit = |number: usize, input: Input| {
+        let done = done.clone();
+        let done = Box::new(move |outcome| drop(done.send((number, outcome))));
+        server.engine.submit(NOW, input, done).expect("room in the queue");
+    };
+    let mut left = std::collections::HashSet::new();
+    let mut next = 0;
+    while next < ROUNDS || !left.is_empty() {
+        // A handful at a time, of all kinds, so that lanes are idle now and then.
+        while next < ROUNDS && left.len() < 3 + next % 5 {
+            let subscribe = "<iq type='set' id='s' from='juliet@localhost/b' to='romeo@localhost'>\
+                <pubsub xmlns='http://jabber.org/protocol/pubsub'><subscribe node='n' jid='juliet@localhost'/></pubsub></iq>";
+            let xml = if next % 4 == 1 { subscribe.to_owned() } else { items("juliet", "romeo") };
+            left.insert(next);
+            submit(next, Input::stanza(xml));
+            next += 1;
+        }
+        let waiting = left.len();
+        let (number, mut outcome) =
+            outcomes.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{waiting} wait for an answer"));
+        if outcome.needs_facts() {
+            let mut input = outcome.input.take().expect("the input, for the facts");
+            input.facts.insert_roster(
+                "romeo@localhost",
+                "juliet@localhost",
+                pam_pps::RosterSubscription::Both,
+                Vec::new(),
+            );
+            input.facts.insert_blocked("romeo@localhost", "juliet@localhost", false);
+            input.facts.insert_account("romeo@localhost", true);
+            submit(number, input);
+        } else {
+            assert!(
+                outcome
+                    .decisions
+                    .iter()
+                    .any(|decision| matches!(decision, Decision::Route { stanza } if stanza.starts_with("<iq")))
+            );
+            left.remove(&number);
+        }
+    }
 }
 
 /// What a reader remembers of a node holds only until it is changed.

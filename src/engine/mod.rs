@@ -167,7 +167,8 @@ impl Engine {
     ///
     /// Inputs of one service are handled in the order in which they were submitted. A request that only reads sees all that
     /// was submitted before it for its service, and maybe more: it may be answered beside the worker. If facts are needed, the outcome holds
-    /// the input: submit it again with them; what came after it for the same service waits until then.
+    /// the input: submit it again with them; what came after it for the same service waits until then, unless the input
+    /// only reads.
     pub fn submit(&self, now: Timestamp, input: Input, done: Completion) -> Result<()> {
         self.shared.check()?;
         self.shared.queue.push(&self.shared, now, input, done)

@@ -68,9 +68,10 @@ struct Threads {
     idle: Vec<Reader>,
 }
 
-/// The right to go on with a lane. Dropping the input that holds it lets the lane go on without it.
+/// The mark of an input that comes again with facts. With the right to go on with a lane, dropping the input lets the lane go
+/// on without it; what a reader has asked for holds no lane, because nothing has to wait for it.
 #[derive(Debug, Clone)]
-pub(super) struct Ticket(#[expect(dead_code, reason = "its drop is what counts")] Arc<Hold>);
+pub(super) struct Ticket(#[expect(dead_code, reason = "its drop is what counts")] Option<Arc<Hold>>);
 
 struct Hold {
     number: u64,
@@ -360,7 +361,13 @@ fn read(shared: &Arc<Shared>, reader: &mut Reader) -> bool {
     let mut finished = Vec::with_capacity(group.len());
     for (mut entry, outcome) in group.into_iter().zip(outcomes) {
         let outcome = match outcome {
-            Some(Ok(outcome)) if outcome.needs_facts() => park(shared, &mut entry, outcome),
+            Some(Ok(mut outcome)) if outcome.needs_facts() => {
+                let mut input = std::mem::replace(&mut entry.input, Input::tick());
+                // Several readers may want facts for one lane at once, and the writer too: none of them parks it.
+                input.ticket.get_or_insert(Ticket(None));
+                outcome.input = Some(input);
+                outcome
+            }
             Some(Ok(outcome)) => outcome,
             Some(Err(error)) => unhandled(&error),
             None => {
@@ -424,7 +431,7 @@ fn park(shared: &Arc<Shared>, entry: &mut Entry, mut outcome: Outcome) -> Outcom
         let number = state.tickets;
         state.parked.insert(lane.clone(), (number, VecDeque::new()));
         let touched = entry.touched.take();
-        input.ticket = Some(Ticket(Arc::new(Hold { number, lane, touched, shared: Arc::downgrade(shared) })));
+        input.ticket = Some(Ticket(Some(Arc::new(Hold { number, lane, touched, shared: Arc::downgrade(shared) }))));
     }
     outcome.input = Some(input);
     outcome

@@ -305,7 +305,7 @@ impl Completion {
 /// own (option `readers`), so that completions may be called by several threads at the same time.
 ///
 /// If the outcome has needs, take the input out of it (`pam_pps_outcome_take_input`), add the facts, and submit it again:
-/// what came after it for the same service waits until then. Freeing that input gives it up, and the others go on.
+/// what came after it for the same service waits until then, unless the input only reads. Freeing that input gives it up, and the others go on.
 ///
 /// Parameters: `now` is the present time in microseconds since 1970. `done` is called exactly once if this returns OK, and
 /// never otherwise.
