@@ -60,7 +60,8 @@ use queue::Queue;
 ///      <item id='current'><mood xmlns='urn:example:mood'/></item></publish></pubsub></iq>",
 /// );
 /// let outcome = engine.handle(Timestamp::from_micros(1_700_000_000_000_000), &publish)?;
-/// assert!(matches!(&outcome.decisions[..], [Decision::Route { stanza }] if stanza.contains("type='result'")));
+/// let answered = |decision: &Decision| matches!(decision, Decision::Route { stanza } if stanza.contains("type='result'"));
+/// assert!(outcome.decisions.iter().any(answered));
 /// # Ok::<(), pam_pps::Error>(())
 /// ```
 pub struct Engine {
