@@ -145,7 +145,11 @@ def crashes(folder, arguments):
             workers = [threading.Thread(target=person.work, args=(server, stop)) for person in people]
             for worker in workers:
                 worker.start()
-            time.sleep(0.2 + randomness.random() / 2)
+            # At a random moment, but before a node has more items than it keeps, however fast the machine is.
+            enough = sum(person.number for person in people) + randomness.randrange(60, 400)
+            deadline = time.monotonic() + 5
+            while sum(person.number for person in people) < enough and time.monotonic() < deadline:
+                time.sleep(0.001)
             stop.set()
             os.kill(server["pid"], signal.SIGKILL)
             for worker in workers:

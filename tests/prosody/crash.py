@@ -242,9 +242,10 @@ class Play:
         loads = [Load(server, worker, f"load{n}") for n, worker in enumerate(workers)]
         for one in loads:
             one.start()
-        while sum(one.acknowledged for one in loads) < 20 and all(one.is_alive() for one in loads):
+        # At a random moment, but before a node has more items than it keeps, however fast the machine is.
+        enough = self.random.randrange(20, 600)
+        while sum(one.acknowledged for one in loads) < enough and all(one.is_alive() for one in loads):
             time.sleep(0.001)
-        time.sleep(self.random.random() * 0.25)
         os.kill(server["pid"], signal.SIGKILL)
         for one in loads:
             one.join(30)
