@@ -3,6 +3,7 @@
 
 pub(crate) mod host;
 pub(crate) mod operation;
+pub(crate) mod random;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,9 @@
 //! Two servers and the wire between them, in virtual time. The wire loses, repeats and delays what it carries, until it
 //! is mended; what goes one way stays in order, as on a stream.
 
+#[path = "../model/random.rs"]
+mod random;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
@@ -9,33 +12,11 @@ use pam_pps::{
     Config as Options, Decision, Engine, Input, InputKind, Need, RosterSubscription, ServiceKind, Timestamp,
 };
 
+pub(crate) use random::Random;
+
 pub(crate) const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
 pub(crate) const PAM: &str = "urn:xmpp:pam:0";
 const SECOND: i64 = 1_000_000;
-
-/// A small generator (xorshift*): the same numbers everywhere.
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
-    }
-
-    pub(crate) fn one_in(&mut self, many: usize) -> bool {
-        self.below(many) == 0
-    }
-
-    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
-}
 
 pub(crate) fn bare(jid: &str) -> &str {
     jid.split_once('/').map_or(jid, |(bare, _)| bare)
