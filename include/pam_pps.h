@@ -181,6 +181,31 @@ typedef uint32_t pam_pps_need_kind;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// How somebody stands to a room.
+enum pam_pps_room_affiliation
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // No affiliation.
+    PAM_PPS_ROOM_NONE = 0,
+    // Banned.
+    PAM_PPS_ROOM_OUTCAST = 1,
+    // A member.
+    PAM_PPS_ROOM_MEMBER = 2,
+    // An administrator.
+    PAM_PPS_ROOM_ADMIN = 3,
+    // An owner.
+    PAM_PPS_ROOM_OWNER = 4,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pam_pps_room_affiliation pam_pps_room_affiliation;
+#else
+typedef uint32_t pam_pps_room_affiliation;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // How a roster has a contact, seen from the owner of the roster.
 enum pam_pps_roster_subscription
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -354,7 +379,7 @@ pam_pps_result pam_pps_engine_open(const pam_pps_config *config,
                                    pam_pps_engine **out,
                                    pam_pps_text **error);
 
-// Takes over a host with accounts, or a pubsub component. A second call for a domain replaces its options.
+// Takes over a host with accounts, a pubsub component, or a chat service. A second call for a domain replaces its options.
 //
 // Parameters: `kind` is a `pam_pps_service_kind`; `options` and `domain` are lent; `error` as for `pam_pps_engine_open`.
 //

@@ -1,16 +1,12 @@
-/* libpam_pps for Prosody: engine, inputs and outcomes as Lua objects, and completions on Lua's own thread.
+/* libpam_pps for Prosody: the engine as a Lua object (inputs and outcomes: exchange.c), and completions on Lua's own thread.
  *
  * The library's worker calls `completed` and the log sink on threads of its own. Both only append to a queue under a
  * lock and make an eventfd readable; Lua, which watches the descriptor, collects with engine:poll() and logs().
  * Every handle of the library sits in a userdata with __gc before anything that can raise a Lua error. */
-#include "stanza.h"
-
-#include <pam_pps.h>
+#include "binding.h"
 
 #include <errno.h>
-#include <lauxlib.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,20 +16,9 @@
 
 #define CONFIG_MT "pam_pps.config"
 #define ENGINE_MT "pam_pps.engine"
-#define INPUT_MT "pam_pps.input"
-#define OUTCOME_MT "pam_pps.outcome"
 #define TEXT_MT "pam_pps.text"
 #define LOG_LIMIT 1000
 
-static const char stanza_metatable; /* its address: key of util.stanza's metatable in the registry */
-static const char scratch_buffer;   /* its address: key of the buffer in which stanzas are written */
-
-static const char *const input_kinds[] = {
-	"stanza", "tick", "session-ended", "account-removed", "roster-changed", "import", "command", NULL};
-static const char *const decision_kinds[] = {"pass", "route", "multicast", "need", "wake", "event", "reply"};
-static const char *const need_kinds[] = {"account", "roster", "admin", "blocked", "import", "room", NULL};
-static const char *const subscriptions[] = {"none", "to", "from", "both", NULL};
-static const char *const affiliations[] = {"none", "outcast", "member", "admin", "owner", NULL};
 static const char *const service_kinds[] = {"accounts", "component", "rooms", NULL};
 static const char *const places[] = {"account", "domain", "component", "room", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug"};
@@ -90,29 +75,6 @@ static int64_t now_us(void) {
 	struct timespec t;
 	clock_gettime(CLOCK_REALTIME, &t);
 	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
-static const uint8_t *check_bytes(lua_State *L, int index, size_t *len) {
-	return (const uint8_t *)luaL_checklstring(L, index, len);
-}
-
-static void push_slice(lua_State *L, pam_pps_slice s) {
-	lua_pushlstring(L, s.len ? (const char *)s.data : "", s.len);
-}
-
-static void push_kind(lua_State *L, const char *const names[], size_t count, uint32_t kind) {
-	if(kind >= 1 && kind <= count)
-		lua_pushstring(L, names[kind - 1]);
-	else
-		lua_pushliteral(L, "unknown");
-}
-
-/* A userdata that holds one pointer, still NULL. */
-static void **push_handle(lua_State *L, const char *metatable) {
-	void **handle = lua_newuserdata(L, sizeof *handle);
-	*handle = NULL;
-	luaL_setmetatable(L, metatable);
-	return handle;
 }
 
 static const char *result_text(pam_pps_result result) {
@@ -250,260 +212,6 @@ static pam_pps_config *push_config(lua_State *L, int index) {
 		lua_pop(L, 2);
 	}
 	return *config;
-}
-
-/* -- inputs -------------------------------------------------------------------------------------------------------- */
-
-static pam_pps_input *check_input(lua_State *L, int index) {
-	pam_pps_input **input = luaL_checkudata(L, index, INPUT_MT);
-	luaL_argcheck(L, *input, index, "the input was submitted");
-	return *input;
-}
-
-/* Frees now what the collector would free later: the engine then goes on without the input. Harmless when repeated. */
-static int input_gc(lua_State *L) {
-	pam_pps_input **input = luaL_checkudata(L, 1, INPUT_MT);
-	pam_pps_input_free(*input);
-	*input = NULL;
-	return 0;
-}
-
-/* What an input is made of; valid as long as the arguments are on the stack. */
-struct material {
-	uint32_t kind;
-	const uint8_t *data, *extra;
-	size_t len, extra_len;
-	bool privileged;
-	struct buffer *scratch;
-};
-
-/* Reads kind, data (text or stanza), extra and privileged from four places of the stack. May raise. */
-static struct material check_material(lua_State *L, int kind, int data, int extra, int privileged) {
-	struct material m = {.kind = (uint32_t)luaL_checkoption(L, kind, NULL, input_kinds) + 1};
-	m.extra = (const uint8_t *)luaL_optlstring(L, extra, NULL, &m.extra_len);
-	m.privileged = lua_toboolean(L, privileged);
-	if(lua_istable(L, data)) {
-		lua_rawgetp(L, LUA_REGISTRYINDEX, &scratch_buffer);
-		m.scratch = lua_touserdata(L, -1);
-		lua_pop(L, 1); /* the registry holds it */
-		buffer_reset(m.scratch);
-		stanza_write(L, data, m.scratch);
-		m.data = (const uint8_t *)m.scratch->data;
-		m.len = m.scratch->len;
-	} else {
-		m.data = (const uint8_t *)luaL_optlstring(L, data, "", &m.len);
-	}
-	return m;
-}
-
-/* NULL if it is not acceptable. Raises nothing. */
-static pam_pps_input *make_input(const struct material *m) {
-	pam_pps_input *input = pam_pps_input_new(m->kind, m->data, m->len);
-	if(m->scratch)
-		buffer_reset(m->scratch);
-	if(input && m->extra)
-		pam_pps_input_set_extra(input, m->extra, m->extra_len);
-	if(input && m->privileged)
-		pam_pps_input_set_privileged(input, true);
-	return input;
-}
-
-static int not_acceptable(lua_State *L) {
-	lua_pushnil(L);
-	lua_pushliteral(L, "not acceptable as an input");
-	return 2;
-}
-
-/* input(kind, [data: text or stanza], [extra], [privileged]) --> input | nil, error */
-static int lua_input(lua_State *L) {
-	lua_settop(L, 4);
-	struct material material = check_material(L, 1, 2, 3, 4);
-	pam_pps_input **input = (pam_pps_input **)push_handle(L, INPUT_MT);
-	*input = make_input(&material);
-	return *input ? 1 : not_acceptable(L);
-}
-
-/* input:fact(kind, jid, other, value) --> input */
-static int input_fact(lua_State *L) {
-	pam_pps_input *input = check_input(L, 1);
-	uint32_t kind = (uint32_t)luaL_checkoption(L, 2, NULL, need_kinds) + 1;
-	size_t len, other_len;
-	const uint8_t *jid = check_bytes(L, 3, &len);
-	const uint8_t *other = (const uint8_t *)luaL_optlstring(L, 4, "", &other_len);
-	pam_pps_input_fact_bool(input, kind, jid, len, other, other_len, lua_toboolean(L, 5));
-	lua_settop(L, 1);
-	return 1;
-}
-
-/* input:roster(owner, contact, subscription, groups) --> input */
-static int input_roster(lua_State *L) {
-	pam_pps_input *input = check_input(L, 1);
-	size_t owner_len, contact_len;
-	const uint8_t *owner = check_bytes(L, 2, &owner_len), *contact = check_bytes(L, 3, &contact_len);
-	uint32_t subscription = (uint32_t)luaL_checkoption(L, 4, "none", subscriptions);
-	size_t count = lua_istable(L, 5) ? lua_rawlen(L, 5) : 0;
-	luaL_checkstack(L, (int)count + 2, "groups");
-	pam_pps_slice *groups = lua_newuserdata(L, (count + 1) * sizeof *groups);
-	for(size_t i = 0; i < count; i++) {
-		lua_rawgeti(L, 5, (int)i + 1);
-		groups[i].data = check_bytes(L, -1, &groups[i].len);
-	}
-	pam_pps_input_fact_roster(input, owner, owner_len, contact, contact_len, subscription, groups, count);
-	lua_settop(L, 1);
-	return 1;
-}
-
-/* input:room(who, room, affiliation, voice) --> input */
-static int input_room(lua_State *L) {
-	pam_pps_input *input = check_input(L, 1);
-	size_t who_len, room_len;
-	const uint8_t *who = check_bytes(L, 2, &who_len), *room = check_bytes(L, 3, &room_len);
-	uint32_t affiliation = (uint32_t)luaL_checkoption(L, 4, "none", affiliations);
-	pam_pps_input_fact_room(input, who, who_len, room, room_len, affiliation, lua_toboolean(L, 5));
-	lua_settop(L, 1);
-	return 1;
-}
-
-/* -- outcomes ------------------------------------------------------------------------------------------------------ */
-
-static pam_pps_outcome *check_outcome(lua_State *L) {
-	pam_pps_outcome **outcome = luaL_checkudata(L, 1, OUTCOME_MT);
-	luaL_argcheck(L, *outcome, 1, "the outcome was freed");
-	return *outcome;
-}
-
-static size_t check_decision(lua_State *L, const pam_pps_outcome *outcome) {
-	lua_Integer i = luaL_checkinteger(L, 2);
-	luaL_argcheck(L, i >= 1 && (size_t)i <= pam_pps_outcome_count(outcome), 2, "no such decision");
-	return (size_t)i - 1;
-}
-
-/* Frees now what the collector would free later; harmless when repeated. */
-static int outcome_gc(lua_State *L) {
-	pam_pps_outcome **outcome = luaL_checkudata(L, 1, OUTCOME_MT);
-	pam_pps_outcome_free(*outcome);
-	*outcome = NULL;
-	return 0;
-}
-
-/* #outcome: how many decisions */
-static int outcome_len(lua_State *L) {
-	lua_pushinteger(L, (lua_Integer)pam_pps_outcome_count(check_outcome(L)));
-	return 1;
-}
-
-/* outcome:needs() --> whether facts are wanted */
-static int outcome_needs(lua_State *L) {
-	const pam_pps_outcome *outcome = check_outcome(L);
-	size_t count = pam_pps_outcome_count(outcome);
-	bool needs = false;
-	for(size_t i = 0; i < count && !needs; i++)
-		needs = pam_pps_outcome_kind(outcome, i) == PAM_PPS_DECISION_NEED;
-	lua_pushboolean(L, needs);
-	return 1;
-}
-
-/* outcome:kind(i) --> "pass", "route", ... */
-static int outcome_kind(lua_State *L) {
-	const pam_pps_outcome *outcome = check_outcome(L);
-	push_kind(L, decision_kinds, sizeof decision_kinds / sizeof *decision_kinds,
-		pam_pps_outcome_kind(outcome, check_decision(L, outcome)));
-	return 1;
-}
-
-/* outcome:text(i) --> bytes of the stanza, payload or reply */
-static int outcome_text(lua_State *L) {
-	const pam_pps_outcome *outcome = check_outcome(L);
-	push_slice(L, pam_pps_outcome_stanza(outcome, check_decision(L, outcome)));
-	return 1;
-}
-
-static int push_parsed(lua_State *L, const char *xml, size_t len) {
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &stanza_metatable);
-	const char *err = stanza_read(L, xml, len, -1);
-	if(!err)
-		return 1;
-	lua_pushnil(L);
-	lua_pushstring(L, err);
-	return 2;
-}
-
-/* outcome:stanza(i) --> stanza | nil, error */
-static int outcome_stanza(lua_State *L) {
-	const pam_pps_outcome *outcome = check_outcome(L);
-	pam_pps_slice s = pam_pps_outcome_stanza(outcome, check_decision(L, outcome));
-	return push_parsed(L, (const char *)s.data, s.len);
-}
-
-/* outcome:recipients(i) --> how many */
-static int outcome_recipients(lua_State *L) {
-	const pam_pps_outcome *outcome = check_outcome(L);
-	lua_pushinteger(L, (lua_Integer)pam_pps_outcome_recipient_count(outcome, check_decision(L, outcome)));
-	return 1;
-}
-
-/* outcome:address(i, attributes, k): sets `to` and `id` to those of recipient k (from 1) */
-static int outcome_address(lua_State *L) {
-	const pam_pps_outcome *outcome = check_outcome(L);
-	size_t i = check_decision(L, outcome);
-	luaL_checktype(L, 3, LUA_TTABLE);
-	lua_Integer k = luaL_checkinteger(L, 4);
-	luaL_argcheck(L, k >= 1 && (size_t)k <= pam_pps_outcome_recipient_count(outcome, i), 4, "no such recipient");
-	lua_settop(L, 3);
-	push_slice(L, pam_pps_outcome_recipient(outcome, i, (size_t)k - 1));
-	lua_setfield(L, 3, "to");
-	pam_pps_slice id = pam_pps_outcome_stanza_id(outcome, i);
-	char text[64];
-	if(id.len < sizeof text - 24) {
-		memcpy(text, id.data, id.len);
-		int more = snprintf(text + id.len, 24, "-%lld", (long long)k - 1);
-		lua_pushlstring(L, text, id.len + (size_t)more);
-	} else {
-		push_slice(L, id);
-		lua_pushfstring(L, "-%d", (int)(k - 1));
-		lua_concat(L, 2);
-	}
-	lua_setfield(L, 3, "id");
-	return 0;
-}
-
-/* outcome:need(i) --> kind, jid, other */
-static int outcome_need(lua_State *L) {
-	const pam_pps_outcome *outcome = check_outcome(L);
-	size_t i = check_decision(L, outcome);
-	push_kind(L, need_kinds, sizeof need_kinds / sizeof *need_kinds - 1, pam_pps_outcome_need_kind(outcome, i));
-	push_slice(L, pam_pps_outcome_jid(outcome, i));
-	push_slice(L, pam_pps_outcome_other_jid(outcome, i));
-	return 3;
-}
-
-/* outcome:event(i) --> name, service, node, item, actor */
-static int outcome_event(lua_State *L) {
-	const pam_pps_outcome *outcome = check_outcome(L);
-	size_t i = check_decision(L, outcome);
-	push_slice(L, pam_pps_outcome_event(outcome, i));
-	push_slice(L, pam_pps_outcome_jid(outcome, i));
-	push_slice(L, pam_pps_outcome_node(outcome, i));
-	push_slice(L, pam_pps_outcome_item(outcome, i));
-	push_slice(L, pam_pps_outcome_other_jid(outcome, i));
-	return 5;
-}
-
-/* outcome:time(i) --> seconds since 1970 */
-static int outcome_time(lua_State *L) {
-	const pam_pps_outcome *outcome = check_outcome(L);
-	lua_pushnumber(L, (lua_Number)pam_pps_outcome_time(outcome, check_decision(L, outcome)) / 1e6);
-	return 1;
-}
-
-/* outcome:input() --> the input to complete with facts and submit again | nil */
-static int outcome_input(lua_State *L) {
-	pam_pps_outcome *outcome = check_outcome(L);
-	pam_pps_input **input = (pam_pps_input **)push_handle(L, INPUT_MT);
-	*input = pam_pps_outcome_take_input(outcome);
-	if(!*input)
-		lua_pushnil(L);
-	return 1;
 }
 
 /* -- engine -------------------------------------------------------------------------------------------------------- */
@@ -809,7 +517,7 @@ static int engine_rearm(lua_State *L) {
 static int lua_setup(lua_State *L) {
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
-	lua_rawsetp(L, LUA_REGISTRYINDEX, &stanza_metatable);
+	exchange_set_stanza_metatable(L);
 	return 0;
 }
 
@@ -830,7 +538,7 @@ static int lua_parse(lua_State *L) {
 	return push_parsed(L, xml, len);
 }
 
-static void new_type(lua_State *L, const char *name, lua_CFunction gc, const luaL_Reg *methods) {
+void new_type(lua_State *L, const char *name, lua_CFunction gc, const luaL_Reg *methods) {
 	luaL_newmetatable(L, name);
 	lua_pushcfunction(L, gc);
 	lua_setfield(L, -2, "__gc");
@@ -844,14 +552,10 @@ __attribute__((visibility("default"))) int luaopen_pam_pps_lua(lua_State *L);
 
 int luaopen_pam_pps_lua(lua_State *L) {
 	static const luaL_Reg none[] = {{NULL, NULL}};
-	static const luaL_Reg input_methods[] = {{"fact", input_fact}, {"free", input_gc}, {"roster", input_roster}, {"room", input_room}, {NULL, NULL}};
-	static const luaL_Reg outcome_methods[] = {{"address", outcome_address}, {"count", outcome_len},
-		{"event", outcome_event}, {"free", outcome_gc}, {"input", outcome_input}, {"kind", outcome_kind},
-		{"need", outcome_need}, {"needs", outcome_needs}, {"recipients", outcome_recipients}, {"stanza", outcome_stanza},
-		{"text", outcome_text}, {"time", outcome_time}, {NULL, NULL}};
 	static const luaL_Reg engine_methods[] = {{"close", engine_close}, {"fd", engine_fd}, {"features", engine_features},
 		{"flush", engine_flush}, {"handle", engine_handle}, {"nudge", engine_nudge}, {"poll", engine_poll},
-		{"put", engine_put}, {"rearm", engine_rearm}, {"serve", engine_serve}, {"statistics", engine_statistics}, {"submit", engine_submit}, {"unserve", engine_unserve}, {NULL, NULL}};
+		{"put", engine_put}, {"rearm", engine_rearm}, {"serve", engine_serve}, {"statistics", engine_statistics},
+		{"submit", engine_submit}, {"unserve", engine_unserve}, {NULL, NULL}};
 	static const luaL_Reg functions[] = {{"input", lua_input}, {"logs", lua_logs}, {"open", lua_open},
 		{"parse", lua_parse}, {"serialize", lua_serialize}, {"setup", lua_setup}, {NULL, NULL}};
 
@@ -863,13 +567,8 @@ int luaopen_pam_pps_lua(lua_State *L) {
 
 	new_type(L, CONFIG_MT, config_gc, none);
 	new_type(L, TEXT_MT, text_gc, none);
-	new_type(L, INPUT_MT, input_gc, input_methods);
-	new_type(L, OUTCOME_MT, outcome_gc, outcome_methods);
 	new_type(L, ENGINE_MT, engine_gc, engine_methods);
-	buffer_push(L);
-	lua_rawsetp(L, LUA_REGISTRYINDEX, &scratch_buffer);
-	lua_newtable(L);
-	lua_rawsetp(L, LUA_REGISTRYINDEX, &stanza_metatable);
+	exchange_open(L);
 
 	luaL_newlib(L, functions);
 	push_slice(L, pam_pps_version());

@@ -63,6 +63,8 @@ pub const PAM: &str = "urn:xmpp:pam:0";
 pub const PAM_FILTER: &str = "urn:xmpp:pam:0#filter";
 /// Extension to XEP-0376: events that came in while nobody was there.
 pub const PAM_JOURNAL: &str = "urn:xmpp:pam:0#journal";
+/// Extension to XEP-0376: subscriptions that the account makes by itself.
+pub const PAM_AUTO: &str = "urn:xmpp:pam:0#auto";
 /// XEP-0413: order of items.
 pub const ORDER_BY: &str = "urn:xmpp:order-by:1";
 /// XEP-0462: filter of nodes by type.

@@ -39,6 +39,12 @@ fn declared(header: &str) -> BTreeSet<String> {
     names
 }
 
+/// Names of ours in a text: of functions and types, and of constants.
+fn names_in(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("pam_pps_") || word.starts_with("PAM_PPS_")).collect()
+}
+
 /// Names of functions that the library gives to others.
 fn exported() -> BTreeSet<String> {
     let library = native::library();
@@ -69,6 +75,22 @@ fn the_header_declares_what_the_library_exports_and_nothing_else() {
     assert_eq!(declared, ours, "left: declared in the header; right: exported by the library");
     let foreign: Vec<&String> = exported.difference(&ours).collect();
     assert!(foreign.is_empty(), "the library exports what is not its own: {foreign:?}");
+}
+
+#[test]
+fn what_the_comments_name_is_declared() {
+    let header = checked_in();
+    let (mut comments, mut code) = (String::new(), String::new());
+    for line in header.lines() {
+        let is_comment = ["//", "/*", " *"].iter().any(|start| line.trim_start_matches("    ").starts_with(start));
+        let part = if is_comment { &mut comments } else { &mut code };
+        part.push_str(line);
+        part.push('\n');
+    }
+    let (named, declared) = (names_in(&comments), names_in(&code));
+    assert!(named.len() > 20, "the comments were not understood: {named:?}");
+    let missing: Vec<_> = named.difference(&declared).collect();
+    assert!(missing.is_empty(), "named in the comments, but not declared: {missing:?}");
 }
 
 /// The header is C11 and C++, alone and with every warning.

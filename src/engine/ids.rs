@@ -29,12 +29,23 @@ impl Ids {
 
     /// The identifier that belongs to these texts: the same each time for the same `key`, and of no use for guessing them.
     pub(crate) fn derived(key: &str, texts: &[&str]) -> String {
-        let mut hash = Sha256::new().chain_update((key.len() as u64).to_be_bytes()).chain_update(key);
-        for text in texts {
-            hash.update((text.len() as u64).to_be_bytes());
-            hash.update(text);
-        }
-        base32(&hash.finalize())
+        base32(&digest(key, texts))
+    }
+
+    /// An identifier that stands for a number of the store's, for those who may see the thing but not the number, which would
+    /// tell them how many others there are or were. `texts` say what it is the number of.
+    pub(crate) fn sealed(key: &str, texts: &[&str], number: i64) -> String {
+        let counted = number.to_string();
+        let proof = Self::derived(key, &[texts, &[&counted]].concat());
+        let masked = number ^ mask(key, &proof);
+        format!("{proof}{masked:016x}")
+    }
+
+    /// The number that a sealed identifier may stand for. Whether it does is known when it is sealed again.
+    pub(crate) fn unsealed(key: &str, id: &str) -> Option<i64> {
+        let (proof, masked) = id.split_at_checked(LENGTH)?;
+        let masked = u64::from_str_radix(masked, 16).ok()?.cast_signed();
+        Some(masked ^ mask(key, proof))
     }
 
     /// The `id` of a stanza that carries an event: unique for this service, and cheap.
@@ -53,9 +64,27 @@ impl Ids {
 /// Beginning of the `id` of every request that the engine makes: hosts give answers with it to the engine.
 pub(crate) const REQUEST_PREFIX: &str = "pps-";
 
+/// Characters of an identifier.
+const LENGTH: usize = 20;
+
+fn digest(key: &str, texts: &[&str]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for text in [key].iter().chain(texts) {
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    }
+    hash.finalize().into()
+}
+
+/// What hides the number behind a proof: different for each.
+fn mask(key: &str, proof: &str) -> i64 {
+    let [a, b, c, d, e, f, g, h, ..] = digest(key, &["mask", proof]);
+    i64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
 fn base32(hash: &[u8]) -> String {
     const DIGITS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    hash.iter().take(20).map(|byte| DIGITS[usize::from(byte & 31)] as char).collect()
+    hash.iter().take(LENGTH).map(|byte| DIGITS[usize::from(byte & 31)] as char).collect()
 }
 
 #[cfg(test)]
@@ -72,5 +101,20 @@ mod tests {
         assert!(made.contains(&other.random()));
         assert_eq!(Ids::derived("k", &["a", "b"]), Ids::derived("k", &["a", "b"]));
         assert_ne!(Ids::derived("k", &["a", "b"]), Ids::derived("k", &["ab", ""]));
+    }
+
+    #[test]
+    fn sealed_numbers() {
+        for number in [0, 1, 2, -1, i64::MAX, i64::MIN] {
+            let id = Ids::sealed("k", &["list"], number);
+            assert_eq!(Ids::unsealed("k", &id), Some(number));
+            assert_ne!(Ids::unsealed("other", &id), Some(number));
+            assert!(!id.ends_with(&format!("{number:016x}")));
+        }
+        assert_ne!(Ids::sealed("k", &["list"], 1), Ids::sealed("k", &["other"], 1));
+        for wrong in ["", "x", "abcdefghijkmnpqrstuv", "abcdefghijkmnpqrstuvxyz", "ääääääääääaäääääääääää"]
+        {
+            assert_eq!(Ids::unsealed("k", wrong), None, "{wrong}");
+        }
     }
 }

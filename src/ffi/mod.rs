@@ -233,7 +233,7 @@ fn block_signals() {
     }
 }
 
-/// Takes over a host with accounts, or a pubsub component. A second call for a domain replaces its options.
+/// Takes over a host with accounts, a pubsub component, or a chat service. A second call for a domain replaces its options.
 ///
 /// Parameters: `kind` is a `pam_pps_service_kind`; `options` and `domain` are lent; `error` as for `pam_pps_engine_open`.
 ///

@@ -147,21 +147,19 @@ impl List {
         })
     }
 
-    /// Item ids name the position, sealed so that nobody can make one up.
+    /// Item ids stand for the position, so that nobody can make one up or see from it how many have been there.
     fn item_id(&self, context: &Context<'_>, entry: &PublicEntry) -> String {
-        let position = format!("{:x}", entry.position);
         let secret = &context.memory.secret;
-        let seal = match self {
-            Self::Subscriptions(_) => Ids::derived(secret, &["pps", &position, &entry.jid, entry.node_name.as_str()]),
-            Self::Subscribers(_) => Ids::derived(secret, &["pps", &position, &entry.jid]),
-        };
-        format!("{seal}{position}")
+        match self {
+            Self::Subscriptions(_) => {
+                Ids::sealed(secret, &["pps", &entry.jid, entry.node_name.as_str()], entry.position)
+            }
+            Self::Subscribers(_) => Ids::sealed(secret, &["pps", &entry.jid], entry.position),
+        }
     }
 
     fn find(&self, context: &mut Context<'_>, id: &str) -> Handled<Option<PublicEntry>> {
-        let Some(position) = id.get(20..).and_then(|position| i64::from_str_radix(position, 16).ok()) else {
-            return Ok(None);
-        };
+        let Some(position) = Ids::unsealed(&context.memory.secret, id) else { return Ok(None) };
         let page = self.read(context, Place::After(position.saturating_sub(1)), 1)?;
         let found = page.rows.into_iter().next().filter(|entry| entry.position == position);
         Ok(found.filter(|entry| self.item_id(context, entry) == id))

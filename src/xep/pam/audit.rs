@@ -1,7 +1,8 @@
 //! What services elsewhere told may have been lost, with either server down: an approval, a removal, the end of a node. So
 //! each service is asked at times what it has for an account, and the account's list follows.
 //!
-//! A round goes through all lists, a few at a time: soon after the start, and then once in the time that is set.
+//! A round goes through all lists, a few at a time: soon after the start, and then once in the time that is set. A service that
+//! answers with a page (XEP-0059), which does not say what is missing, is asked for one node after the other instead.
 
 use super::{AUDIT, recovery};
 use crate::engine::Decision;
@@ -10,7 +11,7 @@ use crate::jid::BareJid;
 use crate::ns;
 use crate::pubsub::SubscriptionState;
 use crate::pubsub::store::Intent;
-use crate::stanza::{self, IqType, Stanza};
+use crate::stanza::{self, Condition, IqType, Stanza};
 use crate::time::Timestamp;
 
 /// Seconds from the start of the engine to the first round.
@@ -76,20 +77,23 @@ fn ask(context: &mut Context<'_>, account: &str, service: &str) -> Handled<()> {
     if context.store().intents_of(account)?.iter().any(asked) {
         return Ok(());
     }
-    send(context, account, service, 1)
+    send(context, account, service, "", 1)
 }
 
-fn send(context: &mut Context<'_>, account: &str, service: &str, attempts: i64) -> Handled<()> {
+/// Asks for the subscriptions to one node, or to all of them if its name is empty.
+fn send(context: &mut Context<'_>, account: &str, service: &str, node: &str, attempts: i64) -> Handled<()> {
     let id = context.memory.ids.request("pam");
     let mut iq = stanza::iq(IqType::Get, &id, account, service);
-    iq.start_ns("pubsub", ns::PUBSUB).start("subscriptions");
+    iq.start_ns("pubsub", ns::PUBSUB)
+        .start("subscriptions")
+        .optional_attr("node", Some(node).filter(|n| !n.is_empty()));
     let stanza = iq.finish();
     let deadline = context.now.plus_seconds(recovery::patience(context, attempts - 1));
     let intent = Intent {
         id: id.into(),
         account: account.into(),
         service: service.into(),
-        node_name: "".into(),
+        node_name: node.into(),
         subid: "".into(),
         operation: AUDIT,
         requester: "".into(),
@@ -111,31 +115,47 @@ pub(super) fn overdue(context: &mut Context<'_>, intent: &Intent) -> Handled<()>
     if intent.attempts >= ATTEMPTS {
         Ok(())
     } else {
-        send(context, &intent.account, &intent.service, intent.attempts + 1)
+        send(context, &intent.account, &intent.service, intent.node_name.as_str(), intent.attempts + 1)
+    }
+}
+
+/// Goes on with the next node of a service that is asked for one after the other.
+fn ask_next(context: &mut Context<'_>, intent: &Intent) -> Handled<()> {
+    let (account, service) = (&*intent.account, &*intent.service);
+    let entries = context.store().pam_entries(account)?;
+    let of_service = entries.iter().filter(|entry| *entry.service == *service).map(|entry| entry.node_name.as_str());
+    match of_service.filter(|node| *node > intent.node_name.as_str()).min() {
+        Some(node) => send(context, account, service, node, 1),
+        None => Ok(()),
     }
 }
 
 /// What the service has. Entries that it does not know are gone, the others have the state that it says; what is not in
 /// the list was not made by the account and stays out of it.
 pub(super) fn answered(context: &mut Context<'_>, intent: &Intent, stanza: &Stanza<'_>) -> Handled<()> {
+    let asked = intent.node_name.as_str();
     if stanza.r#type != IqType::Result.as_str() {
         let error = stanza.element.child("error", ns::CLIENT).map(stanza::StanzaError::received);
-        // An unreachable service is asked again when the deadline has come.
-        return match error.filter(recovery::is_unreachable) {
-            Some(_) => Ok(context.change().put_intent(intent)?),
-            None => Ok(()),
+        return match error {
+            // An unreachable service is asked again when the deadline has come.
+            Some(error) if recovery::is_unreachable(&error) => Ok(context.change().put_intent(intent)?),
+            // About that node nothing is certain, but the service does answer.
+            Some(error) if !asked.is_empty() && error.condition() == Condition::ItemNotFound => {
+                ask_next(context, intent)
+            }
+            _ => Ok(()),
         };
     }
-    let list = stanza.element.child("pubsub", ns::PUBSUB).and_then(|p| p.child("subscriptions", ns::PUBSUB));
-    let Some(list) = list else { return Ok(()) };
-    // A list in pages does not say what is missing.
-    if stanza.element.child("pubsub", ns::PUBSUB).is_some_and(|pubsub| pubsub.child("set", ns::RSM).is_some()) {
-        return Ok(());
-    }
+    let pubsub = stanza.element.child("pubsub", ns::PUBSUB);
+    let Some(list) = pubsub.and_then(|pubsub| pubsub.child("subscriptions", ns::PUBSUB)) else { return Ok(()) };
+    let paged = pubsub.is_some_and(|pubsub| pubsub.child("set", ns::RSM).is_some());
     let (account, service) = (&*intent.account, &*intent.service);
     let under_way = context.store().intents_of(account)?;
     for entry in context.store().pam_entries(account)?.into_iter().filter(|entry| *entry.service == *service) {
         let node = entry.node_name.as_str();
+        if !asked.is_empty() && node != asked {
+            continue;
+        }
         // What was asked for since the question decides.
         if under_way.iter().any(|intent| *intent.service == *service && intent.node_name == entry.node_name) {
             continue;
@@ -146,11 +166,14 @@ pub(super) fn answered(context: &mut Context<'_>, intent: &Intent, stanza: &Stan
                 && subscription.attr("jid") == Some(account)
                 && (entry.subid.is_empty() || subid.is_empty() || *entry.subid == *subid)
         });
+        if paged && found.is_none() {
+            continue;
+        }
         let state = found.and_then(|s| s.attr("subscription")).and_then(SubscriptionState::parse);
         let state = state.unwrap_or(if found.is_some() { entry.state } else { SubscriptionState::None });
         if state != entry.state {
             super::events::follow_entry(context, &BareJid::from_prepared(account), &entry, state)?;
         }
     }
-    Ok(())
+    if paged || !asked.is_empty() { ask_next(context, intent) } else { Ok(()) }
 }

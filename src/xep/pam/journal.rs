@@ -70,8 +70,7 @@ fn is_copy(now: Timestamp, stanza: &Stanza<'_>, came: Came, last: &JournalEntry)
 }
 
 fn id_of(context: &Context<'_>, account: &str, key: i64) -> String {
-    let key = format!("{key:x}");
-    format!("{}{key}", Ids::derived(&context.memory.secret, &["journal", account, &key]))
+    Ids::sealed(&context.memory.secret, &["journal", account], key)
 }
 
 /// Answers a query of the account's own devices; those of others are the host's, as are all if there is no journal.
@@ -116,7 +115,7 @@ pub(super) fn query(context: &mut Context<'_>, request: &Request<'_>) -> Handled
 
 /// The entry of that identifier, which must still be there.
 fn find(context: &mut Context<'_>, account: &str, id: &str) -> Handled<i64> {
-    let key = id.get(20..).and_then(|key| i64::from_str_radix(key, 16).ok());
+    let key = Ids::unsealed(&context.memory.secret, id);
     if let Some(key) = key.filter(|key| id_of(context, account, *key) == id) {
         let (start, end) = (Timestamp::from_micros(i64::MIN), Timestamp::from_micros(i64::MAX));
         let all = JournalFilter { service: None, node_name: None, start, end, now: context.now };

@@ -43,8 +43,13 @@ impl Extension for Pam {
 
     fn features(&self, host: &Host, at: Where) -> &'static [&'static str] {
         match at {
-            Where::Account if host.journal.is_some() => &[ns::PAM, ns::PAM_JOURNAL],
-            Where::Account | Where::Domain => &[ns::PAM],
+            Where::Account => match (host.journal.is_some(), host.auto_subscribe.is_some()) {
+                (false, false) => &[ns::PAM],
+                (true, false) => &[ns::PAM, ns::PAM_JOURNAL],
+                (false, true) => &[ns::PAM, ns::PAM_AUTO],
+                (true, true) => &[ns::PAM, ns::PAM_JOURNAL, ns::PAM_AUTO],
+            },
+            Where::Domain => &[ns::PAM],
             Where::Component | Where::Room => &[],
         }
     }
