@@ -107,10 +107,10 @@ impl<'x> StartTag<'x> {
             if trimmed.len() == rest.len() {
                 return None;
             }
-            let (name, after) = trimmed.split_once('=')?;
-            let quote = after.chars().next().filter(|&quote| quote == '"' || quote == '\'')?;
-            let (value, after) = after[1..].split_once(quote)?;
-            if value.contains(['&', '<']) {
+            let (name, after) = split_at(trimmed, b'=')?;
+            let quote = *after.as_bytes().first().filter(|&&quote| quote == b'"' || quote == b'\'')?;
+            let (value, after) = split_at(&after[1..], quote)?;
+            if value.bytes().any(|byte| byte == b'&' || byte == b'<') {
                 return None;
             }
             match name {
@@ -122,6 +122,12 @@ impl<'x> StartTag<'x> {
             rest = after;
         }
     }
+}
+
+/// What stands before and behind the first `wanted`, which is ASCII.
+fn split_at(text: &str, wanted: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|byte| byte == wanted)?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 #[cfg(test)]

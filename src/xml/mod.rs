@@ -239,7 +239,9 @@ impl<'d> Element<'d> {
         let tag = self.tag();
         let prefixed = self.attributes().iter().map(|a| a.prefix).filter(|prefix| !prefix.is_empty());
         for prefix in std::iter::once(tag.prefix).chain(prefixed) {
-            if prefix != "xml" && !scope.contains(&prefix) && !needed.contains(&prefix) {
+            // Most have none: comparing lengths first spares a call for each.
+            let is_known = |known: &&str| known.len() == prefix.len() && (prefix.is_empty() || *known == prefix);
+            if prefix != "xml" && !scope.iter().any(is_known) && !needed.iter().any(is_known) {
                 needed.push(prefix);
             }
         }

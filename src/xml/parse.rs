@@ -243,8 +243,9 @@ impl<'a> Parser<'a, '_> {
             if quote == inside || !matches!(bytes[quote], b'"' | b'\'') {
                 return Err(error("an attribute value is not quoted", gap));
             }
-            let length = source[quote + 1..inside]
-                .find(bytes[quote] as char)
+            let length = bytes[quote + 1..inside]
+                .iter()
+                .position(|&byte| byte == bytes[quote])
                 .ok_or_else(|| error("an attribute value does not end", gap))?;
             let value = attribute_value(&source[quote + 1..quote + 1 + length])
                 .ok_or_else(|| error("an attribute value is malformed", gap))?;
@@ -418,7 +419,8 @@ fn name_end(source: &str, from: usize, to: usize) -> usize {
 /// Splits a qualified name and checks both parts (Namespaces in XML 1.0, section 4).
 fn qualified(source: &str, from: usize, to: usize) -> Result<(&str, &str)> {
     let whole = &source[from..to];
-    let (prefix, name) = whole.split_once(':').unwrap_or(("", whole));
+    let colon = whole.bytes().position(|byte| byte == b':');
+    let (prefix, name) = colon.map_or(("", whole), |at| (&whole[..at], &whole[at + 1..]));
     if (prefix.is_empty() && whole.len() != name.len()) || !is_name(name) || !(prefix.is_empty() || is_name(prefix)) {
         return Err(error("a malformed name", from));
     }
@@ -426,6 +428,12 @@ fn qualified(source: &str, from: usize, to: usize) -> Result<(&str, &str)> {
 }
 
 fn is_name(text: &str) -> bool {
+    // Nearly all are of this kind.
+    if text.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    {
+        return true;
+    }
     let mut chars = text.chars();
     chars.next().is_some_and(is_name_start) && chars.all(is_name_character)
 }
