@@ -92,7 +92,7 @@ fn erlang_list(text: &str, name: &str) -> Vec<String> {
 
 /// What an option is called under `mod_pam_pps:` in `ejabberd.yml`.
 fn in_ejabberd(option: &OptionInfo, erlang: &str) -> String {
-    let lists = if option.per_service { &["OF_ACCOUNTS", "OF_SERVICES"][..] } else { &["OF_ENGINE"] };
+    let lists = if option.per_service { &["OF_ACCOUNTS", "OF_SERVICES", "OF_ROOMS"][..] } else { &["OF_ENGINE"] };
     let known = |list: &&str| erlang_list(erlang, list).iter().any(|name| name == option.name);
     let mut names = Vec::new();
     if lists.iter().any(known) {
@@ -141,13 +141,11 @@ fn every_option_of_the_module_is_one_of_the_engine() {
 fn both_servers_have_the_same_options() {
     let lua = read("lua/pam_pps/options.lib.lua");
     let erlang = read("erlang/src/pam_pps_options.erl");
-    let mut known: Vec<_> =
-        ["OF_ENGINE", "OF_ACCOUNTS", "OF_SERVICES"].iter().flat_map(|list| erlang_list(&erlang, list)).collect();
+    let lists = ["OF_ENGINE", "OF_ACCOUNTS", "OF_SERVICES", "OF_ROOMS"];
+    let mut known: Vec<_> = lists.iter().flat_map(|list| erlang_list(&erlang, list)).collect();
     for list in ["of_engine", "of_service"] {
         for name in lua_table(&lua, list).split('"').skip(1).step_by(2) {
-            // There are no rooms in ejabberd's module yet.
-            let only_here = name == "room_publish";
-            assert!(only_here || known.iter().any(|known| known == name), "{name} is an option in Prosody alone");
+            assert!(known.iter().any(|known| known == name), "{name} is an option in Prosody alone");
         }
     }
     known.sort();

@@ -42,19 +42,21 @@ static ErlNifResourceType *engine_type, *outcome_type;
 
 static const char *const input_names[] = {
 	"stanza", "tick", "session_ended", "account_removed", "roster_changed", "import", "command"};
-static const char *const need_names[] = {"account", "roster", "admin", "blocked", "import"};
+static const char *const need_names[] = {"account", "roster", "admin", "blocked", "import", "room"};
 static const char *const subscription_names[] = {"none", "to", "from", "both"};
-static const char *const service_names[] = {"accounts", "component"};
-static const char *const place_names[] = {"account", "domain", "component"};
+static const char *const affiliation_names[] = {"none", "outcast", "member", "admin", "owner"};
+static const char *const service_names[] = {"accounts", "component", "rooms"};
+static const char *const place_names[] = {"account", "domain", "component", "room"};
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 static const char *const result_names[] = {"ok", "null_pointer", "invalid_utf8", "invalid_argument", "unknown_option",
 	"invalid_option", "store", "unusable", "panic", "version", "closed", "busy"};
 
 static ERL_NIF_TERM atom_input[COUNT(input_names)], atom_need[COUNT(need_names)];
 static ERL_NIF_TERM atom_subscription[COUNT(subscription_names)], atom_service[COUNT(service_names)];
+static ERL_NIF_TERM atom_affiliation[COUNT(affiliation_names)];
 static ERL_NIF_TERM atom_place[COUNT(place_names)], atom_level[COUNT(level_names)], atom_result[COUNT(result_names)];
 static ERL_NIF_TERM atom_error, atom_event, atom_false, atom_log, atom_multicast, atom_need_tag, atom_ok, atom_pam_pps;
-static ERL_NIF_TERM atom_pass, atom_reply, atom_roster, atom_route, atom_true, atom_undefined, atom_wake;
+static ERL_NIF_TERM atom_pass, atom_reply, atom_room, atom_roster, atom_route, atom_true, atom_undefined, atom_wake;
 
 /* The environment of the NIF that this thread runs, for messages sent from inside the library. */
 static __thread ErlNifEnv *calling;
@@ -294,7 +296,7 @@ static ERL_NIF_TERM nif_close(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
 	return atom_ok;
 }
 
-/* serve(Engine, Domain, accounts | component, [{Key, Value}]) -> ok | {error, Reason} */
+/* serve(Engine, Domain, accounts | component | rooms, [{Key, Value}]) -> ok | {error, Reason} */
 static ERL_NIF_TERM nif_serve(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
 	(void)argc;
 	struct engine *e;
@@ -341,7 +343,7 @@ static ERL_NIF_TERM text_answer(ErlNifEnv *env, pam_pps_result result, pam_pps_t
 	return enif_make_tuple2(env, atom_ok, term);
 }
 
-/* features(Engine, Domain, account | domain | component) -> {ok, Text} | {error, Reason} */
+/* features(Engine, Domain, account | domain | component | room) -> {ok, Text} | {error, Reason} */
 static ERL_NIF_TERM nif_features(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
 	(void)argc;
 	struct engine *e;
@@ -455,7 +457,19 @@ static bool add_roster(ErlNifEnv *env, pam_pps_input *input, const ERL_NIF_TERM 
 	return result == PAM_PPS_RESULT_OK;
 }
 
-/* Adds {Need, Jid, Other, Value}, or what add_roster() takes. */
+/* Adds {room, Who, Room, Affiliation, Voice}. */
+static bool add_room(ErlNifEnv *env, pam_pps_input *input, const ERL_NIF_TERM *fact) {
+	ErlNifBinary who, room;
+	int affiliation = find(fact[3], atom_affiliation, COUNT(atom_affiliation));
+	bool voice;
+	if(!enif_inspect_binary(env, fact[1], &who) || !enif_inspect_binary(env, fact[2], &room) || affiliation < 0 ||
+		!get_bool(fact[4], &voice))
+		return false;
+	return pam_pps_input_fact_room(input, who.data, who.size, room.data, room.size, (uint32_t)affiliation, voice) ==
+	       PAM_PPS_RESULT_OK;
+}
+
+/* Adds {Need, Jid, Other, Value}, or what add_roster() and add_room() take. */
 static bool add_fact(ErlNifEnv *env, pam_pps_input *input, ERL_NIF_TERM term) {
 	const ERL_NIF_TERM *fact;
 	int arity;
@@ -463,6 +477,8 @@ static bool add_fact(ErlNifEnv *env, pam_pps_input *input, ERL_NIF_TERM term) {
 		return false;
 	if(arity == 5 && enif_is_identical(fact[0], atom_roster))
 		return add_roster(env, input, fact);
+	if(arity == 5 && enif_is_identical(fact[0], atom_room))
+		return add_room(env, input, fact);
 	ErlNifBinary jid, other;
 	bool value;
 	int kind = arity == 4 ? find(fact[0], atom_need, COUNT(atom_need)) : -1;
@@ -612,6 +628,7 @@ static int prepare(ErlNifEnv *env) {
 	MAKE_ATOMS(input);
 	MAKE_ATOMS(need);
 	MAKE_ATOMS(subscription);
+	MAKE_ATOMS(affiliation);
 	MAKE_ATOMS(service);
 	MAKE_ATOMS(place);
 	MAKE_ATOMS(level);
@@ -626,6 +643,7 @@ static int prepare(ErlNifEnv *env) {
 	atom_pam_pps = enif_make_atom(env, "pam_pps");
 	atom_pass = enif_make_atom(env, "pass");
 	atom_reply = enif_make_atom(env, "reply");
+	atom_room = enif_make_atom(env, "room");
 	atom_roster = enif_make_atom(env, "roster");
 	atom_route = enif_make_atom(env, "route");
 	atom_true = enif_make_atom(env, "true");

@@ -5,6 +5,7 @@
 
 -protocol({xep, 60, '1.27.0'}).
 -protocol({xep, 163, '1.2.2'}).
+-protocol({xep, 316, '0.1'}).
 -protocol({xep, 376, '0.2'}).
 -protocol({xep, 462, '0.1.0'}).
 -protocol({xep, 465, '0.1.1'}).
@@ -15,8 +16,10 @@
 -export([filter_packet/1, sm_receive_packet/1, c2s_self_presence/1, c2s_terminated/2, c2s_handle_info/2,
 	 roster_in_subscription/2, roster_out_subscription/1, roster_process_item/2, remove_user/2,
 	 disco_account_identity/5, disco_account_features/5, disco_domain_identity/5, disco_domain_features/5, route/1]).
-%% for pam_pps_worker
--export([pass_on/1]).
+%% for pam_pps_worker and pam_pps_rooms
+-export([pass_on/1, take/1, is_new/1]).
+%% for modules of the server
+-export([publish_in_room/4]).
 
 -include("logger.hrl").
 -include("xmpp.hrl").
@@ -70,7 +73,7 @@ reload(Host, NewOpts, OldOpts) ->
 
 -spec depends(binary(), gen_mod:opts()) -> [{module(), hard | soft}].
 depends(_Host, _Opts) ->
-    [{mod_roster, soft}, {mod_disco, soft}].
+    [{mod_roster, soft}, {mod_disco, soft}, {mod_muc, soft}].
 
 -spec mod_opt_type(atom()) -> econf:validator().
 mod_opt_type(Option) ->
@@ -84,15 +87,24 @@ mod_doc() ->
     pam_pps_options:doc().
 
 %%%===================================================================
+%%% For modules of the server
+%%%===================================================================
+
+%% @doc Publishes an element as the room itself (XEP-0316). An empty id has one made.
+-spec publish_in_room(jid(), binary(), xmlel(), binary()) -> {ok, Id :: binary()} | {error, term()}.
+publish_in_room(Room, Node, Payload, Id) ->
+    pam_pps_rooms:publish(Room, Node, Payload, Id).
+
+%%%===================================================================
 %%% Stanzas for accounts and their domains
 %%%===================================================================
 
 %% Before the modules of the server look at what came for the account.
 -spec sm_receive_packet(stanza()) -> stanza() | drop.
 sm_receive_packet(Stanza) ->
-    case xmpp:get_meta(Stanza, pam_pps, undefined) of
-	passed -> Stanza;
-	undefined -> account_stanza(Stanza)
+    case is_new(Stanza) of
+	true -> account_stanza(Stanza);
+	false -> Stanza
     end.
 
 -spec account_stanza(stanza()) -> stanza() | drop.
@@ -133,16 +145,18 @@ filter_packet(Stanza) ->
 -spec pass_on(stanza()) -> ok.
 pass_on(Stanza) ->
     To = #jid{lserver = Domain} = xmpp:get_to(Stanza),
-    Marked = xmpp:put_meta(Stanza, pam_pps, passed),
+    Marked = xmpp:put_meta(Stanza, pam_pps, To),
     case pam_pps:domain(Domain) of
+	{rooms, _} -> ejabberd_router:route(Marked);
 	{component, ServerHost} -> pam_pps_service:unhandled(ServerHost, Stanza);
 	_ when To#jid.luser == <<>> -> ejabberd_router:route(Marked);
 	_ -> ejabberd_sm:route(Marked)
     end.
 
+%% @doc Whether the engine has not passed the stanza on. What a room relays keeps the mark, but goes to somebody else.
 -spec is_new(stanza()) -> boolean().
 is_new(Stanza) ->
-    xmpp:get_meta(Stanza, pam_pps, undefined) == undefined.
+    xmpp:get_meta(Stanza, pam_pps, undefined) /= xmpp:get_to(Stanza).
 
 -spec is_for_account(iq()) -> boolean().
 is_for_account(#iq{sub_els = [El]} = IQ) ->
@@ -388,7 +402,7 @@ is_creation(_) ->
 %%% Internal functions
 %%%===================================================================
 
-%% Gives the stanza to the engine, which answers it or passes it on.
+%% @doc Gives the stanza to the engine, which answers it or passes it on.
 -spec take(stanza()) -> drop.
 take(Stanza) ->
     Context = {taken, Stanza},
@@ -430,6 +444,8 @@ serve_domains(_Host, []) ->
 -spec register_route(binary(), pam_pps:kind(), binary()) -> ok.
 register_route(Domain, component, Host) ->
     ejabberd_router:register_route(Domain, Host, {apply, ?MODULE, route}, whereis(pam_pps_sup));
+register_route(Domain, rooms, Host) ->
+    pam_pps_rooms:start(Domain, Host);
 register_route(_Domain, accounts, _Host) ->
     ok.
 
@@ -439,6 +455,7 @@ withdraw({Domain, Kind}) ->
 	{component, Pid} when is_pid(Pid) -> ejabberd_router:unregister_route(Domain, Pid);
 	_ -> ok
     end,
+    _ = [pam_pps_rooms:stop(Domain) || Kind == rooms],
     pam_pps:unserve(Domain).
 
 -spec stop_serving(binary()) -> ok.

@@ -18,9 +18,10 @@
 -include("logger.hrl").
 -include("xmpp.hrl").
 
--type kind() :: accounts | component.
-%% What an outcome is about: a stanza that was taken from its way and may have to go on, or a process that waits.
--type context() :: none | {taken, stanza()} | {call, reference(), Id :: binary()}.
+-type kind() :: accounts | component | rooms.
+%% What an outcome is about: a stanza that was taken from its way and may have to go on, a process that waits, or a room's list
+%% that the engine's is added to.
+-type context() :: none | {taken, stanza()} | {call, reference(), Id :: binary()} | {list, Answer :: iq(), Id :: binary()}.
 %% Where an outcome goes, how often facts were asked for, and what it is about.
 -type tag() :: {Worker :: atom(), Rounds :: non_neg_integer(), context()}.
 
@@ -85,7 +86,7 @@ domains(ServerHost) ->
     [{Domain, Kind} || {Domain, {Kind, Host, _}} <- maps:to_list(persistent_term:get(?DOMAINS, #{})), Host == ServerHost].
 
 %% @doc Identities and features for disco#info.
--spec announced(binary(), account | domain | component) -> {[identity()], [binary()]}.
+-spec announced(binary(), account | domain | component | room) -> {[identity()], [binary()]}.
 announced(Domain, Where) ->
     case persistent_term:get(?DOMAINS, #{}) of
 	#{Domain := {_, _, #{Where := Announced}}} -> Announced;
@@ -308,11 +309,12 @@ call(Kind, Lane, Data, Id, Privileged, Timeout) ->
 read_announced(Domain, Kind) ->
     Places = case Kind of
 		 accounts -> [account, domain];
-		 component -> [component]
+		 component -> [component];
+		 rooms -> [room]
 	     end,
     maps:from_list([{Place, read_features(Domain, Place)} || Place <- Places]).
 
--spec read_features(binary(), account | domain | component) -> {[identity()], [binary()]}.
+-spec read_features(binary(), account | domain | component | room) -> {[identity()], [binary()]}.
 read_features(Domain, Place) ->
     case with_engine(fun(Engine) -> pam_pps_nif:features(Engine, Domain, Place) end) of
 	{ok, Text} ->

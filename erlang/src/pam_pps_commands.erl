@@ -4,7 +4,7 @@
 
 -export([register/0, unregister/0]).
 %% commands
--export([command/1, list_nodes/1, delete_node/2, list_subscriptions/2, end_subscription/3, list_pam/1, list_public/1,
+-export([command/1, list_nodes/1, delete_node/2, publish/3, list_subscriptions/2, end_subscription/3, list_pam/1, list_public/1,
 	 list_public_subscribers/2, integrity_check/0, vacuum/0, statistics/0, import/1]).
 
 -include("ejabberd_commands.hrl").
@@ -34,6 +34,9 @@ list_nodes(Service) -> words([<<"list-nodes">>, Service]).
 
 -spec delete_node(binary(), binary()) -> [binary()].
 delete_node(Service, Node) -> words([<<"delete-node">>, Service, Node]).
+
+-spec publish(binary(), binary(), binary()) -> [binary()].
+publish(Service, Node, Payload) -> words([<<"publish">>, Service, Node, Payload]).
 
 -spec list_subscriptions(binary(), binary()) -> [binary()].
 list_subscriptions(Service, Node) -> words([<<"list-subscriptions">>, Service, Node]).
@@ -91,12 +94,14 @@ failure(Reason) -> lists:flatten(io_lib:format("~p", [Reason])).
 
 -spec specs() -> [ejabberd_commands()].
 specs() ->
-    Service = {service, "Service: a domain, or the JID of an account", <<"pubsub.example.org">>},
+    Service = {service, "Service: a domain, or the JID of an account or a room", <<"pubsub.example.org">>},
     Node = {node, "NodeID", <<"urn:xmpp:microblog:0">>},
     Account = {account, "JID of an account", <<"juliet@example.org">>},
     [lines(pam_pps_command, command, "Run a command of the engine; \"help\" lists them", [{command, "The command", <<"help">>}]),
      lines(pam_pps_list_nodes, list_nodes, "List the nodes of a service", [Service]),
      lines(pam_pps_delete_node, delete_node, "Delete a node and tell its subscribers", [Service, Node]),
+     lines(pam_pps_publish, publish, "Publish an item as the service itself",
+	   [Service, Node, {payload, "The element", <<"<note xmlns='urn:example:note'>Tonight</note>">>}]),
      lines(pam_pps_list_subscriptions, list_subscriptions, "List the subscriptions to a node", [Service, Node]),
      lines(pam_pps_end_subscription, end_subscription, "End the subscriptions of a JID to a node",
 	   [Service, Node, {jid, "JID of the subscriber, as it is listed", <<"romeo@example.org">>}]),

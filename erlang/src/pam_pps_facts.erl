@@ -13,6 +13,9 @@ answer({need, roster, Owner, Contact}) ->
     {roster, Owner, Contact, Subscription, Groups};
 answer({need, blocked, Owner, Contact}) ->
     {blocked, Owner, Contact, protected({blocked, Owner, Contact}, true)};
+answer({need, room, Who, Room}) ->
+    {Affiliation, Voice} = protected({room, Who, Room}, {none, false}),
+    {room, Who, Room, Affiliation, Voice};
 answer({need, Kind, Jid, Other}) ->
     {Kind, Jid, Other, protected({Kind, Jid, Other}, false)}.
 
@@ -33,7 +36,8 @@ protected(Question, Default) ->
 	    Default
     end.
 
--spec find({pam_pps_nif:need(), binary(), binary()}) -> boolean() | {none | to | from | both, [binary()]}.
+-spec find({pam_pps_nif:need(), binary(), binary()}) ->
+	  boolean() | {none | to | from | both, [binary()]} | {pam_pps_nif:affiliation(), boolean()}.
 find({account, Account, _}) ->
     #jid{luser = User, lserver = Server} = jid:decode(Account),
     User /= <<>> andalso pam_pps:domain(Server) /= undefined andalso ejabberd_auth:user_exists(User, Server);
@@ -52,6 +56,8 @@ find({blocked, Owner, Contact}) ->
     #jid{lserver = Server} = To = jid:decode(Owner),
     Message = #message{from = jid:decode(Contact), to = To},
     ejabberd_hooks:run_fold(privacy_check_packet, Server, allow, [To, Message, in]) == deny;
+find({room, Who, Room}) ->
+    pam_pps_rooms:standing(jid:decode(Who), jid:decode(Room));
 find({import, Service, _}) ->
     pam_pps_import:import(Service).
 

@@ -3,7 +3,7 @@
 
 -export([open/1, close/1, serve/4, unserve/2, features/3, statistics/1, handle/3, submit/7, resubmit/4, decisions/1,
 	 recipients/4, log/1, version/0]).
--export_type([engine/0, outcome/0, reason/0, input/0, need/0, fact/0, decision/0]).
+-export_type([engine/0, outcome/0, reason/0, input/0, need/0, affiliation/0, fact/0, decision/0]).
 
 -on_load(load/0).
 
@@ -11,9 +11,11 @@
 -opaque outcome() :: reference().
 -type reason() :: atom() | {atom(), binary()}.
 -type input() :: stanza | tick | session_ended | account_removed | roster_changed | import | command.
--type need() :: account | roster | admin | blocked | import.
+-type need() :: account | roster | admin | blocked | import | room.
 -type subscription() :: none | to | from | both.
--type fact() :: {need(), binary(), binary(), boolean()} | {roster, binary(), binary(), subscription(), [binary()]}.
+-type affiliation() :: none | outcast | member | admin | owner.
+-type fact() :: {need(), binary(), binary(), boolean()} | {roster, binary(), binary(), subscription(), [binary()]} |
+		{room, Who :: binary(), Room :: binary(), affiliation(), Voice :: boolean()}.
 -type decision() :: pass | {route, binary()} |
 		    {multicast, Place :: non_neg_integer(), Id :: binary(), binary(), Count :: non_neg_integer()} |
 		    {need, need(), binary(), binary()} |
@@ -30,13 +32,13 @@ open(_Options) -> erlang:nif_error(not_loaded).
 -spec close(engine()) -> ok.
 close(_Engine) -> erlang:nif_error(not_loaded).
 
--spec serve(engine(), binary(), accounts | component, [{binary(), binary()}]) -> ok | {error, reason()}.
+-spec serve(engine(), binary(), accounts | component | rooms, [{binary(), binary()}]) -> ok | {error, reason()}.
 serve(_Engine, _Domain, _Kind, _Options) -> erlang:nif_error(not_loaded).
 
 -spec unserve(engine(), binary()) -> ok | {error, reason()}.
 unserve(_Engine, _Domain) -> erlang:nif_error(not_loaded).
 
--spec features(engine(), binary(), account | domain | component) -> {ok, binary()} | {error, reason()}.
+-spec features(engine(), binary(), account | domain | component | room) -> {ok, binary()} | {error, reason()}.
 features(_Engine, _Domain, _Where) -> erlang:nif_error(not_loaded).
 
 -spec statistics(engine()) -> {ok, binary()} | {error, reason()}.

@@ -14,6 +14,8 @@
 	[name, create_nodes, default_max_items, eventing, max_subscriptions, max_items, import, autocreate_on_publish, autocreate_on_subscribe,
 	 expose_publisher, default_admin_affiliation]).
 
+-define(OF_ROOMS, [room_publish, max_nodes, max_bytes, max_subscriptions, max_items]).
+
 %% Those of mod_pubsub that mean something here, under their own names.
 -define(OF_PUBSUB, [access_createnode, host, hosts, max_items_node, vcard]).
 
@@ -29,18 +31,19 @@ type(hosts) -> econf:hosts();
 type(max_items_node) -> econf:non_neg_int(unlimited);
 type(vcard) -> econf:vcard_temp();
 type(eventing) -> econf:either(econf:bool(), econf:enum([rooms, conversations]));
+type(room_publish) -> econf:enum([nobody, owners]);
 type(create_nodes) -> econf:enum([anyone, local, admins]);
 type(default_admin_affiliation) -> econf:enum([owner, publisher, 'publish-only', member, none, outcast]);
 type(name) -> econf:binary();
-type(Name) when Name == auto_subscribe; Name == journal; Name == autocreate_on_publish; Name == autocreate_on_subscribe;
+type(Name) when Name == rooms; Name == auto_subscribe; Name == journal; Name == autocreate_on_publish; Name == autocreate_on_subscribe;
 		Name == expose_publisher; Name == import -> econf:bool();
 type(Name) when Name == readers; Name == check_interval -> econf:non_neg_int();
 type(_) -> econf:pos_int().
 
 -spec defaults(binary()) -> [{atom(), term()}].
 defaults(_Host) ->
-    [{services, undefined}, {import, true}]
-	++ [{Name, undefined} || Name <- ?OF_ENGINE ++ (?OF_ACCOUNTS -- [import]) ++ ?OF_PUBSUB].
+    [{services, undefined}, {rooms, false}, {import, true}]
+	++ [{Name, undefined} || Name <- lists:usort(?OF_ENGINE ++ (?OF_ACCOUNTS -- [import]) ++ ?OF_ROOMS ++ ?OF_PUBSUB)].
 
 doc() ->
     #{desc => [<<"Publish-subscribe by libpam_pps: a pubsub service, personal eventing, and subscriptions that the "
@@ -60,7 +63,8 @@ engine(Opts) ->
 -spec domains(binary(), gen_mod:opts()) -> [{binary(), pam_pps:kind(), pairs()}].
 domains(Host, Opts) ->
     [{Host, accounts, events(pairs(?OF_ACCOUNTS, inherit(Opts)))}
-     | [{misc:expand_keyword(<<"@HOST@">>, Name, Host), component, service(Options, Opts)} || {Name, Options} <- services(Opts)]].
+     | [{misc:expand_keyword(<<"@HOST@">>, Name, Host), component, service(Options, Opts)} || {Name, Options} <- services(Opts)]]
+	++ [{Domain, rooms, events(pairs(?OF_ROOMS, inherit(Opts)))} || maps:get(rooms, Opts), Domain <- pam_pps_rooms:domains(Host)].
 
 %%%===================================================================
 %%% Internal functions

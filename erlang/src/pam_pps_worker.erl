@@ -50,6 +50,8 @@ carry_out(Decisions, Context, Outcome) ->
 refuse({taken, #iq{type = Type, lang = Lang} = IQ}) when Type == get; Type == set ->
     Error = xmpp:err_internal_server_error(<<"The service is not available now">>, Lang),
     ejabberd_router:route_error(IQ, Error#stanza_error{type = wait});
+refuse({list, Answer, _}) ->
+    pam_pps_rooms:listed(Answer, none);
 refuse({call, Ref, _}) ->
     Ref ! {Ref, none, []},
     ok;
@@ -157,6 +159,8 @@ decision(_, _Context, _Outcome, Done) ->
 finish({call, Ref, _}, #done{reply = Reply, events = Events}) ->
     Ref ! {Ref, Reply, lists:reverse(Events)},
     ok;
+finish({list, Answer, _}, #done{reply = Reply}) ->
+    pam_pps_rooms:listed(Answer, Reply);
 finish(_Context, #done{events = []}) ->
     ok;
 finish(_Context, #done{events = Events}) ->
@@ -170,9 +174,9 @@ parse(Xml) ->
 	    error
     end.
 
-%% The answer to a call is not sent.
+%% The answer to a question of this server's own is not sent.
 -spec route(stanza(), pam_pps:context(), #done{}) -> #done{}.
-route(#iq{id = Id} = IQ, {call, _, Id}, Done) ->
+route(#iq{id = Id} = IQ, {Asked, _, Id}, Done) when Asked == call; Asked == list ->
     Done#done{reply = IQ};
 route(Stanza, _Context, Done) ->
     Name = name(lane(xmpp:get_to(Stanza))),

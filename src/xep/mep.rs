@@ -39,7 +39,7 @@ impl Extension for Mep {
             title: "MUC Eventing Protocol",
             version: "0.1",
             complete: false,
-            notes: "rooms and occupants, on Prosody",
+            notes: "rooms and occupants",
         }]
     }
 

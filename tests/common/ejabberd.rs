@@ -39,7 +39,7 @@ pub(crate) fn command(
 ) -> Command {
     let live = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ejabberd/live.py");
     let mut command = Command::new(live);
-    command.args(["--version", version, "--stdin", "--pubsub", "no", "--timeout", "60"]);
+    command.args(["--version", version, "--stdin", "--pubsub", "no", "--rooms", "rooms.localhost", "--timeout", "60"]);
     if let Ok(dist) = std::env::var("PAM_PPS_EJABBERD_DIST") {
         command.args(["--dist", &dist]);
     }
@@ -69,7 +69,9 @@ pub(crate) fn command(
         let _ = write!(map, "{comma}\"{name}\": {of_service}");
     }
     command.arg("--set").arg(format!("services={{{map}}}"));
-    for (key, value) in needs.iter().filter(|(key, _)| !key.contains('.') && !NOT_OF_ACCOUNTS.contains(&key.as_str())) {
+    // Options of rooms stand beside those of accounts.
+    let beside = needs.iter().map(|(key, value)| (key.strip_prefix("rooms.").unwrap_or(key), value));
+    for (key, value) in beside.filter(|(key, _)| !key.contains('.') && !NOT_OF_ACCOUNTS.contains(key)) {
         command.arg("--set").arg(format!("{key}={}", json(value)));
     }
     command

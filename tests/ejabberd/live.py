@@ -27,6 +27,7 @@ goes to standard error), 2 usage, 3 that ejabberd cannot be had on this machine.
   --path DIR             a further folder of beams, searched first; may be repeated
   --host NAME            a virtual host; may be repeated, the first is "host" (default: localhost)
   --pubsub NAME|no       the pubsub service (default: pubsub.FIRST-HOST; none with --backend none)
+  --rooms NAME           a chat service (mod_muc), with rooms that publish; rooms as scripts know them: not moderated
   --external NAME=SECRET accept an external component (XEP-0114); plays a remote server in tests; may be repeated
   --user JID[:PASSWORD]  an account (password: secret); may be repeated (default: romeo, juliet, mercutio, benvolio at the
                          first host). New accounts can also be made in-band (XEP-0077), without a limit
@@ -90,6 +91,7 @@ def parse_arguments(argv):
     for name in ("path", "host", "external", "user", "admin", "roster", "contacts", "module", "disable", "set", "option"):
         p.add_argument("--" + name, action="append", default=[])
     p.add_argument("--pubsub")
+    p.add_argument("--rooms")
     p.add_argument("--data", type=pathlib.Path)
     p.add_argument("--address", default="127.0.0.1")
     for name in ("c2s", "component", "http", "s2s"):
@@ -122,13 +124,17 @@ def backend_module(a):
     if a.backend == "stock":
         return {"mod_caps": {}, "mod_pubsub": {"host": a.pubsub, "plugins": ["flat", "pep"], **options}}
     if a.backend == "pam_pps":
-        module = {"mod_pam_pps": {"services": {} if a.pubsub == "no" else {a.pubsub: {}}, **options}}
+        rooms = {"rooms": True} if a.rooms else {}
+        module = {"mod_pam_pps": {"services": {} if a.pubsub == "no" else {a.pubsub: {}}, **rooms, **options}}
         return module if a.no_replacements else {**module, **({"mod_pubsub": {}} if replaced(a) else {})}
     return {}
 
 
 def write_config(a, data, ports):
     modules = {**MODULES, **backend_module(a), **named(a.module)}
+    if a.rooms:
+        modules["mod_muc"] = {"host": a.rooms, "default_room_options": {"moderated": False, "members_by_default": False},
+                              **modules.get("mod_muc", {})}
     externals = dict(entry.split("=", 1) for entry in a.external)
     listen = [
         {"port": ports["c2s"], "ip": a.address, "module": "ejabberd_c2s", "max_stanza_size": 4194304},
