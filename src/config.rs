@@ -153,6 +153,20 @@ pub const OPTIONS: &[OptionInfo] = &[
         "bytes of payloads of one account; a component has no limit",
     ),
     option("max_subscriptions", "10000", Shape::Number(1, 1 << 31), true, "subscriptions of one bare JID"),
+    option(
+        "max_subscriptions_node",
+        "0",
+        Shape::Number(0, u32::MAX as u64),
+        true,
+        "subscriptions to one node; 0 for no limit",
+    ),
+    option(
+        "max_nodes_discoitems",
+        "1000",
+        Shape::Number(1, 1_000),
+        true,
+        "nodes in one answer to disco#items; whoever wants more pages through them",
+    ),
     option("max_items", "10000", Shape::Number(1, 1 << 31), true, "what \"max\" means for pubsub#max_items"),
     option(
         "autocreate_on_publish",
@@ -171,6 +185,27 @@ pub const OPTIONS: &[OptionInfo] = &[
         "how administrators stand to every node of a component",
     ),
     option("default_max_items", "", Shape::Text, true, "pubsub#max_items of new nodes"),
+    option(
+        "default_node_config",
+        "",
+        Shape::Text,
+        true,
+        "configuration of new nodes, for all or by patterns of names: lines \"access_model=open\", \"[pattern]\"",
+    ),
+    option(
+        "force_node_config",
+        "",
+        Shape::Text,
+        true,
+        "configuration that nodes have whatever their owners say, those that are there already included; written in the same way",
+    ),
+    option(
+        "ignore_pep_from_offline",
+        "false",
+        Shape::Boolean,
+        true,
+        "an account's contacts get no last items while it is offline; they get them when it comes online",
+    ),
     option(
         "import",
         "false",

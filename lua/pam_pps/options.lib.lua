@@ -12,8 +12,12 @@ local of_service = {
 	"create_nodes", "check_interval", "auto_subscribe", "auto_subscribe_expiry", "journal",
 	"journal_max_events", "journal_max_bytes",
 	"journal_expiry", "eventing", "max_nodes", "max_bytes", "max_subscriptions", "max_items";
-	"room_publish";
+	"room_publish", "default_node_config", "force_node_config", "ignore_pep_from_offline", "max_nodes_discoitems";
+	"max_subscriptions_node";
 };
+
+-- Those that are tables: settings of nodes, and tables of settings for nodes whose names fit a pattern.
+local of_nodes = { default_node_config = true, force_node_config = true };
 
 -- Settings of the replaced modules, with their types there.
 local inherited = {
@@ -52,6 +56,53 @@ local function plain(name, value) --> string | number | boolean
 		error(("option '%s' does not take a list"):format(name), 0);
 	end
 	return value;
+end
+
+local function setting(lines, name, value)
+	if type(name) ~= "string" or not name:find("^[%l_]+$") then
+		error(("'%s' is no option of a node"):format(tostring(name)), 0);
+	end
+	for _, one in ipairs(type(value) == "table" and value or { value }) do
+		lines[#lines + 1] = name .. "=" .. tostring(one):gsub("%s+", " ");
+	end
+end
+
+local function is_settings(value)
+	return type(value) == "table" and #value == 0;
+end
+
+local function sorted(settings)
+	local names = {};
+	for name in pairs(settings) do
+		names[#names + 1] = name;
+	end
+	-- A longer pattern says more; tables have no order of their own.
+	table.sort(names, function (a, b)
+		a, b = tostring(a), tostring(b);
+		if #a ~= #b then return #a > #b; end
+		return a < b;
+	end);
+	return names;
+end
+
+-- { max_items = 10, ["urn:x:*"] = { access_model = "open" } } as the engine reads it.
+local function node_settings(settings) --> string
+	local lines = {};
+	local names = sorted(settings);
+	for _, name in ipairs(names) do
+		if not is_settings(settings[name]) then
+			setting(lines, name, settings[name]);
+		end
+	end
+	for _, pattern in ipairs(names) do
+		if is_settings(settings[pattern]) then
+			lines[#lines + 1] = "[" .. tostring(pattern) .. "]";
+			for _, name in ipairs(sorted(settings[pattern])) do
+				setting(lines, name, settings[pattern][name]);
+			end
+		end
+	end
+	return table.concat(lines, "\n");
 end
 
 local function engine_options() --> table
@@ -94,7 +145,9 @@ local function service_options(kind) --> table
 	end
 	for _, name in ipairs(of_service) do
 		local value = module:get_option(prefix .. name);
-		if value ~= nil then
+		if of_nodes[name] and type(value) == "table" then
+			options[name] = node_settings(value);
+		elseif value ~= nil then
 			options[name] = plain(prefix .. name, value);
 		end
 	end
@@ -105,5 +158,6 @@ return {
 	batch_size = batch_size;
 	check_names = check_names;
 	engine_options = engine_options;
+	node_settings = node_settings;
 	service_options = service_options;
 };

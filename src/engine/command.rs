@@ -105,9 +105,9 @@ fn lines(context: &mut Context<'_>, text: &str) -> Handled<Vec<String>> {
         "help" => lines.extend(COMMANDS.iter().map(|(usage, meaning)| format!("{usage}\t{meaning}"))),
         "list-nodes" => {
             let service = service(context, first)?;
-            if let Some(row) = context.stored_service(&service)? {
+            if context.stored_service(&service)?.is_some() {
                 context.flush()?;
-                for node in context.store().nodes(row.key, None, usize::MAX)? {
+                for node in context.nodes(&service, None, usize::MAX)? {
                     let (name, counters) = (&node.name, node.counters);
                     let access = node.config.access_model.as_str();
                     lines.push(format!(

@@ -18,7 +18,7 @@ use crate::pubsub::access::Relation;
 use crate::pubsub::config::{AccessModel, PublishModel};
 use crate::pubsub::policy::{Kind, Policy};
 use crate::pubsub::store::{Service, Transaction};
-use crate::pubsub::{Action, Affiliation, Counters, Node, Refusal, Standing, may};
+use crate::pubsub::{Action, Affiliation, Counters, Node, NodeConfig, Refusal, Standing, may};
 use crate::stanza::{Condition, PubsubCondition, StanzaError};
 use crate::time::Timestamp;
 use crate::xep;
@@ -137,6 +137,27 @@ impl ServiceRef {
     /// Whether nodes belong to whoever the service belongs to, rather than to who made them.
     pub(crate) fn is_personal(&self) -> bool {
         self.host.policy.kind != Kind::Component
+    }
+
+    /// The node as it is here: what is forced holds, whatever is stored, and from the moment on at which it is forced.
+    pub(crate) fn govern(&self, mut node: Node) -> Node {
+        if self.forces(node.name.as_str()) {
+            node.config = Arc::new(self.governed(node.name.as_str(), node.config.as_ref().clone()));
+        }
+        node
+    }
+
+    /// The same for the configuration of a node of that name.
+    pub(crate) fn governed(&self, name: &str, mut config: NodeConfig) -> NodeConfig {
+        if self.forces(name) {
+            self.policy().forced.apply(name, &mut config);
+        }
+        config
+    }
+
+    /// Whether something is forced on nodes of that name; not on those that the engine itself makes up.
+    pub(crate) fn forces(&self, name: &str) -> bool {
+        self.policy().forced.concern(name) && !xep::is_hidden_name(name)
     }
 
     /// Whether that JID is the account itself.
@@ -420,6 +441,13 @@ impl<'a> Context<'a> {
         Ok(self.cached(service, name)?.map(|cached| cached.node.clone()))
     }
 
+    /// The nodes with names after that one, in the order of their names.
+    pub(crate) fn nodes(&mut self, service: &ServiceRef, after: Option<&str>, limit: usize) -> Handled<Vec<Node>> {
+        let Some(row) = self.stored_service(service)? else { return Ok(Vec::new()) };
+        let found = self.tx.nodes(row.key, after, limit)?;
+        Ok(found.into_iter().map(|node| service.govern(node)).collect())
+    }
+
     /// The node of that name, or the error for a missing one.
     pub(crate) fn existing_node(&mut self, service: &ServiceRef, name: &str) -> Handled<Node> {
         match self.node(service, name)? {
@@ -448,7 +476,7 @@ impl<'a> Context<'a> {
             let Some(node) = self.tx.node(row.key, name)? else {
                 return Ok(None);
             };
-            self.memory.cache.insert_node(node);
+            self.memory.cache.insert_node(service.govern(node));
         }
         Ok(self.memory.cache.node(row.key, name))
     }
@@ -458,8 +486,8 @@ impl<'a> Context<'a> {
         self.wrote = true;
         if self.memory.cache.node(node.service, node.name.as_str()).is_none() {
             let stored = self.tx.node_by_key(node.key)?;
-            let node = stored.ok_or_else(|| Stop::from(StanzaError::new(Condition::ItemNotFound)))?;
-            self.memory.cache.insert_node(node);
+            let stored = stored.ok_or_else(|| Stop::from(StanzaError::new(Condition::ItemNotFound)))?;
+            self.memory.cache.insert_node(Node { config: node.config.clone(), ..stored });
         }
         let Some(cached) = self.memory.cache.change_node(node.service, &node.name) else {
             return Err(StanzaError::new(Condition::ItemNotFound).into());

@@ -113,6 +113,8 @@ impl Core {
         if host.policy.kind == Kind::Room {
             self.forget_occupants(&host.domain)?;
         }
+        // What is cached of nodes has the settings of before in it.
+        self.memory.cache.clear();
         Arc::make_mut(&mut self.hosts).insert(host.domain.clone(), Arc::new(host));
         Ok(self.hosts.clone())
     }

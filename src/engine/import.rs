@@ -11,7 +11,7 @@ use crate::ns;
 use crate::pubsub::config::Limit;
 use crate::pubsub::policy::Kind;
 use crate::pubsub::store::{NewSubscription, ServiceKey};
-use crate::pubsub::{Affiliation, Item, ItemId, NodeConfig, SubId, SubscriptionOptions, SubscriptionState};
+use crate::pubsub::{Affiliation, Item, ItemId, Policy, SubId, SubscriptionOptions, SubscriptionState};
 use crate::time::Timestamp;
 use crate::xml::{Document, Element, Limits, Writer};
 
@@ -51,8 +51,7 @@ pub(crate) fn run(context: &mut Context<'_>, xml: &str) -> Handled<()> {
     let mut counts = Counts::default();
     let account = service.host.policy.kind == Kind::Account;
     for node in root.children().filter(|child| child.is("node", ns::IMPORT)) {
-        let defaults = service.host.policy.defaults.as_ref();
-        import_node(context, row.key, account.then_some(&jid), defaults, node, &mut counts)?;
+        import_node(context, row.key, account.then_some(&jid), service.policy(), node, &mut counts)?;
     }
     row.imported = true;
     row.nodes = counts.nodes;
@@ -70,12 +69,12 @@ fn import_node(
     context: &mut Context<'_>,
     service: ServiceKey,
     account: Option<&BareJid>,
-    defaults: &NodeConfig,
+    policy: &Policy,
     node: Element<'_>,
     counts: &mut Counts,
 ) -> Handled<()> {
     let name = node.attr("name").filter(|name| !name.is_empty()).ok_or_else(|| wrong("a node has no name"))?;
-    let mut config = defaults.clone();
+    let mut config = policy.defaults_for(name);
     if let Some(x) = node.child("x", ns::DATA_FORMS) {
         let form = Form::read(x).map_err(|_| wrong(format!("node {name}: the configuration cannot be read")))?;
         for (var, values) in form.fields() {

@@ -76,12 +76,13 @@ impl Context<'_> {
             return Err(error.text("the account has as many nodes as it may have").into());
         }
         let now = self.now;
-        check_model(service, &config)?;
+        check_model(service, &service.governed(name, config.clone()))?;
         let creator = if service.in_room() { service.jid.clone() } else { actor.to_bare() };
         let node = self.change().insert_node(row.key, name, creator.as_str(), now, &Arc::new(config))?;
         if !service.is_personal() {
             self.change().set_affiliation(node.key, creator.as_str(), Affiliation::Owner)?;
         }
+        let node = service.govern(node);
         self.memory.cache.insert_node(node.clone());
         self.count_in_service(service, |row| row.nodes += 1)?;
         self.happened(&Happened::NodeCreated { service, node: &node, actor })?;
@@ -175,7 +176,7 @@ impl Context<'_> {
         self.happened(&Happened::NodePurged { service, node, actor })
     }
 
-    /// Gives a node other options (section 8.2.5), with all that follows from them.
+    /// Gives a node other options (section 8.2.5), with all that follows from them. What is forced on it stays as it is.
     pub(crate) fn reconfigure(
         &mut self,
         service: &ServiceRef,
@@ -183,7 +184,7 @@ impl Context<'_> {
         config: NodeConfig,
         actor: &Jid,
     ) -> Handled<Node> {
-        let changed = Node { config: Arc::new(config), ..node.clone() };
+        let changed = Node { config: Arc::new(service.governed(node.name.as_str(), config)), ..node.clone() };
         if *changed.config == *node.config {
             return Ok(changed);
         }
@@ -193,7 +194,8 @@ impl Context<'_> {
             || changed.config.roster_groups_allowed != node.config.roster_groups_allowed;
         // Facts first: both audiences are asked for before anything is written.
         let told = self.audience(service, &changed, Reach::Subscribed)?;
-        self.change().update_node_config(node.key, &changed.config)?;
+        let stored = self.own_config(service, node, &changed.config)?;
+        self.change().update_node_config(node.key, &stored)?;
         self.forget_audience(node);
         if let Some(cached) = self.memory.cache.node(node.service, node.name.as_str()) {
             cached.node.config = changed.config.clone();
@@ -221,6 +223,19 @@ impl Context<'_> {
         }
         self.happened(&Happened::ConfigChanged { service, node: &changed, actor })?;
         Ok(changed)
+    }
+
+    /// What is to be stored of a node's configuration: what is forced on it now is not the owner's own wish.
+    fn own_config(&mut self, service: &ServiceRef, node: &Node, config: &Arc<NodeConfig>) -> Handled<Arc<NodeConfig>> {
+        let name = node.name.as_str();
+        if !service.forces(name) {
+            return Ok(config.clone());
+        }
+        let mut own = config.as_ref().clone();
+        if let Some(stored) = self.store().node_by_key(node.key)? {
+            service.policy().forced.take_back(name, &mut own, &stored.config);
+        }
+        Ok(Arc::new(own))
     }
 
     /// Sends the last item to interested resources that the access model now admits (section 12.2).

@@ -363,6 +363,12 @@ impl Context<'_> {
         if !service.is_account() || self.stored_service(service)?.is_none_or(|row| row.nodes == 0) {
             return Ok(());
         }
+        if service.policy().quiet_offline && !service.is_owner(jid.bare_str()) {
+            let account = service.jid.as_str();
+            if self.memory.presences.resources(&service.name, account).next().is_none() {
+                return Ok(());
+            }
+        }
         let Some(resource) = self.memory.presences.resource(&service.name, jid).cloned() else {
             return Ok(());
         };

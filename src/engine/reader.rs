@@ -4,6 +4,8 @@
 //! was committed. It answers requests whose route says that they may be read ([`crate::xep::Route::reads`]); whatever would
 //! write, or needs what only the writer has in memory, is handed back for the writer.
 
+use std::sync::Arc;
+
 use super::context::{Memory, Stop};
 use super::core::{Attempt, attempt, ended};
 use super::decision::{Decision, Outcome};
@@ -16,20 +18,26 @@ use crate::time::Timestamp;
 pub(super) struct Reader {
     store: Box<dyn ReadStore>,
     memory: Memory,
+    /// Those whose settings are in what is cached.
+    hosts: Arc<Hosts>,
 }
 
 impl Reader {
     pub(super) fn new(store: Box<dyn ReadStore>, memory: Memory) -> Self {
-        Self { store, memory }
+        Self { store, memory, hosts: Arc::default() }
     }
 
     /// Answers a group of requests from one state of the store; none for those that the writer has to handle.
     pub(super) fn read<'i>(
         &mut self,
         inputs: impl Iterator<Item = (Timestamp, &'i Input)>,
-        hosts: &Hosts,
+        hosts: &Arc<Hosts>,
     ) -> Vec<Option<Result<Outcome>>> {
-        let Self { store, memory } = self;
+        if !Arc::ptr_eq(&self.hosts, hosts) {
+            self.memory.cache.clear();
+            self.hosts = hosts.clone();
+        }
+        let Self { store, memory, .. } = self;
         let mut transaction = match store.begin() {
             Ok((transaction, true)) => transaction,
             Ok((transaction, false)) => {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pubsub::NodeConfig;
-use crate::pubsub::config::Limit;
+use crate::pubsub::config::{AccessModel, Limit};
 use crate::pubsub::policy::{CreateNodes, Kind, Policy};
+use crate::pubsub::rules::Rules;
 use crate::pubsub::store::JournalLimits;
 use crate::xml::Limits;
 
@@ -100,6 +101,8 @@ impl Host {
                 ServiceKind::Rooms => Kind::Room,
             },
             defaults: Arc::new(defaults),
+            default_rules: Arc::new(rules(config, "default_node_config", kind)?),
+            forced: Arc::new(rules(config, "force_node_config", kind)?),
             create_nodes: match config.text("create_nodes") {
                 "anyone" => CreateNodes::Anyone,
                 "admins" => CreateNodes::Admins,
@@ -117,6 +120,12 @@ impl Host {
             max_bytes: if personal { config.number("max_bytes") } else { u64::MAX },
             owners_publish: config.text("room_publish") == "owners",
             max_subscriptions: u32::try_from(config.number("max_subscriptions")).unwrap_or(u32::MAX),
+            max_subscriptions_node: match config.number("max_subscriptions_node") {
+                0 => u32::MAX,
+                limit => u32::try_from(limit).unwrap_or(u32::MAX),
+            },
+            max_nodes_discoitems: usize::try_from(config.number("max_nodes_discoitems")).unwrap_or(usize::MAX),
+            quiet_offline: account && config.boolean("ignore_pep_from_offline"),
         };
         let journal = Journal {
             limits: JournalLimits {
@@ -138,6 +147,16 @@ impl Host {
             journal: (account && config.boolean("journal")).then_some(journal),
         })
     }
+}
+
+/// The settings of an option for nodes by their names.
+fn rules(config: &Config, option: &str, kind: ServiceKind) -> Result<Rules> {
+    let wrong = |why: String| Error::new(ErrorKind::InvalidOption, format!("option \"{option}\": {why}"));
+    let rules = Rules::parse(config.text(option)).map_err(wrong)?;
+    if kind == ServiceKind::Rooms && rules.any(|config| config.access_model != AccessModel::Presence) {
+        return Err(wrong("nodes in rooms are for those who are there: \"access_model\" is presence".to_owned()));
+    }
+    Ok(rules)
 }
 
 fn unsupported(option: &str) -> Error {

@@ -23,6 +23,12 @@ pub(crate) enum Ending {
 }
 
 impl Context<'_> {
+    /// Whether one more may be subscribed to the node (option `max_subscriptions_node`).
+    pub(crate) fn has_place(&mut self, service: &ServiceRef, node: &Node) -> Handled<bool> {
+        let limit = service.policy().max_subscriptions_node;
+        Ok(limit == u32::MAX || self.count(node, |_| {})?.subscribers < i64::from(limit))
+    }
+
     /// Makes a subscription.
     pub(crate) fn add_subscription(
         &mut self,

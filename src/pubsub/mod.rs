@@ -10,6 +10,7 @@ pub mod config;
 pub mod item;
 pub mod node;
 pub mod policy;
+pub mod rules;
 pub mod store;
 pub mod subscription;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::NodeConfig;
+use super::rules::Rules;
 
 /// Whose service it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +34,10 @@ pub struct Policy {
     pub kind: Kind,
     /// The configuration that a node has unless something else is asked for.
     pub defaults: Arc<NodeConfig>,
+    /// What differs from it for some nodes (option `default_node_config`).
+    pub default_rules: Arc<Rules>,
+    /// What holds for nodes whatever their own configuration says (option `force_node_config`).
+    pub forced: Arc<Rules>,
     /// Who may create nodes; on an account nobody but its owner ever does.
     pub create_nodes: CreateNodes,
     /// A publish to a missing node makes it.
@@ -53,4 +58,19 @@ pub struct Policy {
     pub owners_publish: bool,
     /// Subscriptions of one bare JID at most.
     pub max_subscriptions: u32,
+    /// Subscriptions to one node at most.
+    pub max_subscriptions_node: u32,
+    /// Nodes in one answer to disco#items at most.
+    pub max_nodes_discoitems: usize,
+    /// While an account is offline, its contacts get no last items.
+    pub quiet_offline: bool,
+}
+
+impl Policy {
+    /// The configuration of a new node of that name for which nothing is asked.
+    pub fn defaults_for(&self, name: &str) -> NodeConfig {
+        let mut config = self.defaults.as_ref().clone();
+        self.default_rules.apply(name, &mut config);
+        config
+    }
 }

@@ -76,6 +76,9 @@ fn decide(context: &mut Context<'_>, service: &ServiceRef, from: &Jid, form: &Fo
     if !allow {
         return context.end_subscription(service, &node, &subscription, Ending::Told);
     }
+    if !context.has_place(service, &node)? {
+        return Ok(());
+    }
     subscription.state = SubscriptionState::Subscribed;
     context.update_subscription(service, &node, &subscription, SubscriptionState::Pending)?;
     context.tell_subscriber(service, &node, &subscription);

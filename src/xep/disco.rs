@@ -27,9 +27,6 @@ pub enum Where {
     Room,
 }
 
-/// Nodes in one answer.
-const PAGE: usize = 1_000;
-
 pub(crate) struct Disco;
 
 impl Extension for Disco {
@@ -96,7 +93,7 @@ pub(super) fn is_hidden(node: &Node) -> bool {
 }
 
 /// Whether that is the name of such a node.
-pub(super) fn is_hidden_name(name: &str) -> bool {
+pub(crate) fn is_hidden_name(name: &str) -> bool {
     name == ns::PPS_SUBSCRIPTIONS || name.starts_with(ns::PPS_SUBSCRIBERS)
 }
 
@@ -270,8 +267,9 @@ struct Listing {
     more: bool,
 }
 
-fn limit(query: Option<&Query<'_>>) -> usize {
-    query.and_then(|query| query.max).map_or(PAGE, |max| usize::try_from(max).unwrap_or(PAGE)).min(PAGE)
+fn limit(request: &Request<'_>, query: Option<&Query<'_>>) -> usize {
+    let most = request.service.policy().max_nodes_discoitems;
+    query.and_then(|query| query.max).map_or(most, |max| usize::try_from(max).unwrap_or(most)).min(most)
 }
 
 fn exact_listing(
@@ -285,7 +283,7 @@ fn exact_listing(
     while let Some(chunk) = visible_nodes(context, request, filter, &mut after, CHUNK)? {
         visible.extend(chunk);
     }
-    let (count, max) = (visible.len(), limit(query));
+    let (count, max) = (visible.len(), limit(request, query));
     let (from, to) = match query.map(|query| &query.position) {
         None | Some(Position::First) => (0, max),
         Some(Position::Last) => (count.saturating_sub(max), count),
@@ -313,7 +311,7 @@ fn large_listing(
     query: Option<&Query<'_>>,
     filter: Option<&TypeFilter<'_>>,
 ) -> Handled<Listing> {
-    let max = limit(query);
+    let max = limit(request, query);
     let (mut after, index) = match query.map(|query| &query.position) {
         None | Some(Position::First | Position::Index(0)) => (None, Some(0)),
         Some(Position::After(name)) => (Some(name.clone().into_owned()), None),
@@ -342,8 +340,7 @@ fn visible_nodes(
     after: &mut Option<String>,
     chunk: usize,
 ) -> Handled<Option<Vec<Node>>> {
-    let Some(row) = context.stored_service(&request.service)? else { return Ok(None) };
-    let chunk = context.store().nodes(row.key, after.as_deref(), chunk)?;
+    let chunk = context.nodes(&request.service, after.as_deref(), chunk)?;
     let Some(last) = chunk.last() else { return Ok(None) };
     *after = Some(last.name.as_str().to_owned());
     let mut visible = Vec::with_capacity(chunk.len());

@@ -106,9 +106,15 @@ fn create_for(
         return context.missing_node(service, name);
     }
     context.check_create(service, &bare)?;
-    let defaults = &service.policy().defaults;
-    let config = options.map(|options| apply_publish_options(defaults, options)).transpose()?;
-    let config = config.unwrap_or_else(|| defaults.as_ref().clone());
+    let mut config = service.policy().defaults_for(name);
+    if let Some(options) = options {
+        config = apply_publish_options(&config, options)?;
+    }
+    let here = service.governed(name, config.clone());
+    if let Some(options) = options {
+        // What is forced on the node may be something else.
+        check_publish_options(&here, options, service.policy().max_items)?;
+    }
     let row = context.stored_service(service)?;
     // Checked, and its audience found, before it is there: nothing is left behind if the publish fails.
     let planned = Node {
@@ -117,7 +123,7 @@ fn create_for(
         name: name.into(),
         creator: bare.as_str().into(),
         created: context.now,
-        config: Arc::new(config.clone()),
+        config: Arc::new(here),
         counters: crate::pubsub::Counters::default(),
     };
     check_event_type(context, request, &planned, new)?;

@@ -27,7 +27,7 @@ use crate::time::Timestamp;
 use crate::xml::Element;
 
 pub use disco::Where;
-pub(crate) use disco::features;
+pub(crate) use disco::{features, is_hidden_name};
 pub(crate) use mep::admit;
 pub(crate) use pam::Round;
 pub(crate) use pps::Phantoms;

@@ -110,7 +110,12 @@ fn owned_node(context: &mut Context<'_>, request: &Request<'_>, name: &str) -> H
 pub(super) fn create(context: &mut Context<'_>, request: &Request<'_>, create: Element<'_>) -> Handled<Reply> {
     let service = &request.service;
     context.check_create(service, &request.from.to_bare())?;
-    let mut config = service.policy().defaults.as_ref().clone();
+    let asked = create.attr("node").filter(|node| !node.is_empty());
+    let name = match asked {
+        Some(name) => name.to_owned(),
+        None => context.memory.ids.random(),
+    };
+    let mut config = service.policy().defaults_for(&name);
     if let Some(configure) = request.element.child("configure", ns::PUBSUB) {
         if configure.attr("node").is_some() {
             return Err(StanzaError::new(Condition::BadRequest).text("<configure/> has no 'node' here").into());
@@ -119,11 +124,6 @@ pub(super) fn create(context: &mut Context<'_>, request: &Request<'_>, create: E
             config = apply_config(&config, &Form::child_of(configure)?)?;
         }
     }
-    let asked = create.attr("node").filter(|node| !node.is_empty());
-    let name = match asked {
-        Some(name) => name.to_owned(),
-        None => context.memory.ids.random(),
-    };
     if context.node(service, &name)?.is_some() {
         return Err(StanzaError::new(Condition::Conflict).text("the node exists already").into());
     }
@@ -160,7 +160,9 @@ fn default(_context: &mut Context<'_>, request: &Request<'_>, element: Element<'
     }
     let mut writer = Writer::new();
     writer.start_ns("pubsub", ns::PUBSUB_OWNER).start("default");
-    write_config_form(&mut writer, "form", &request.service.policy().defaults, ns::NODE_CONFIG);
+    let service = &request.service;
+    let config = service.governed("", service.policy().defaults_for(""));
+    write_config_form(&mut writer, "form", &config, ns::NODE_CONFIG);
     Ok(Reply::Result(writer.finish()))
 }
 
@@ -241,6 +243,9 @@ fn set_subscriptions(
             (Some(SubscriptionState::None), None) => Ok(()),
             (Some(SubscriptionState::Subscribed), Some(mut subscription)) => {
                 if subscription.state != SubscriptionState::Subscribed {
+                    if !context.has_place(service, node)? {
+                        return Ok(as_it_was());
+                    }
                     let old = subscription.state;
                     subscription.state = SubscriptionState::Subscribed;
                     context.update_subscription(service, node, &subscription, old)?;
@@ -251,7 +256,7 @@ fn set_subscriptions(
             }
             (Some(SubscriptionState::Subscribed), None) => {
                 let affiliation = context.affiliation(service, node, jid.bare_str())?;
-                if affiliation == Affiliation::Outcast {
+                if affiliation == Affiliation::Outcast || !context.has_place(service, node)? {
                     return Ok(as_it_was());
                 }
                 let options = SubscriptionOptions::default();

@@ -127,8 +127,23 @@ impl Context<'_> {
         }
         if came {
             self.send_subscribed_items(service, jid)?;
+            if service.policy().quiet_offline && service.is_owner(jid.bare_str()) {
+                self.send_what_waited(service)?;
+            }
         }
         if news { super::interest(self, service, jid) } else { Ok(()) }
+    }
+
+    /// The account has come online: its contacts get what they had to wait for (option `ignore_pep_from_offline`).
+    fn send_what_waited(&mut self, service: &ServiceRef) -> Handled<()> {
+        let everyone = self.memory.presences.everyone(&service.name);
+        let everyone = everyone.flat_map(|(bare, there)| there.keys().map(move |name| format!("{bare}/{name}")));
+        let everyone: Vec<_> = everyone.filter_map(|jid| FullJid::parse(&jid).ok()).collect();
+        let mut all = true;
+        for jid in everyone.iter().filter(|jid| !service.is_owner(jid.bare_str())) {
+            self.gather(|context| context.send_wanted_items(service, jid), &mut all)?;
+        }
+        if all { Ok(()) } else { Err(crate::engine::context::Stop::Need) }
     }
 
     /// A resource is not available to that service any more.
@@ -156,8 +171,7 @@ impl Context<'_> {
 
     /// Removes what the resource published to nodes that hold items only while their publisher is there.
     fn purge_offline(&mut self, service: &ServiceRef, jid: &FullJid) -> Handled<()> {
-        let Some(row) = self.stored_service(service)? else { return Ok(()) };
-        for node in self.store().nodes(row.key, None, usize::MAX)? {
+        for node in self.nodes(service, None, usize::MAX)? {
             if !node.config.purge_offline {
                 continue;
             }

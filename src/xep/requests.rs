@@ -176,8 +176,7 @@ fn subscribe(context: &mut Context<'_>, request: &Request<'_>, subscribe: Elemen
         Some(node) => node,
         None if service.policy().auto_create_on_subscribe => {
             context.check_create(service, &request.from.to_bare())?;
-            let defaults = service.policy().defaults.as_ref().clone();
-            context.create_node(service, name, defaults, &request.from)?
+            context.create_node(service, name, service.policy().defaults_for(name), &request.from)?
         }
         None => return context.missing_node(service, name),
     };
@@ -255,6 +254,11 @@ fn join(
     if context.store().count_subscriptions_of(jid.bare_str(), row.key)? >= limit {
         let error = StanzaError::new(Condition::PolicyViolation).of_type(ErrorType::Wait);
         return Err(error.with(PubsubCondition::TooManySubscriptions).into());
+    }
+    if !context.has_place(service, node)? {
+        let error = StanzaError::new(Condition::PolicyViolation).of_type(ErrorType::Wait);
+        let error = error.with(PubsubCondition::TooManySubscriptions);
+        return Err(error.text("the node has as many subscribers as it may have").into());
     }
     let state = if waits { SubscriptionState::Pending } else { SubscriptionState::Subscribed };
     let made = context.add_subscription(service, node, jid, state, public, wanted)?;
@@ -351,7 +355,7 @@ fn affiliations(context: &mut Context<'_>, request: &Request<'_>, element: Eleme
         let stored = context.store().affiliations_of(row.key, request.from.bare_str())?;
         found.extend(stored.into_iter().map(|(name, affiliation)| (name.as_str().to_owned(), affiliation)));
         if request.service.is_owner(request.from.bare_str()) || (request.service.in_room() && context.asker.own) {
-            let nodes = context.store().nodes(row.key, None, usize::MAX)?;
+            let nodes = context.nodes(&request.service, None, usize::MAX)?;
             let visible = nodes.into_iter().filter(|node| !super::disco::is_hidden(node));
             found = visible.map(|node| (node.name.as_str().to_owned(), Affiliation::Owner)).collect();
         }

@@ -137,7 +137,7 @@ impl Script {
                 for pair in list() {
                     let (option, value) =
                         pair.split_once('=').ok_or_else(|| format!("`{pair}` is not option=value"))?;
-                    self.needs.insert(option.trim().to_owned(), value.trim().to_owned());
+                    self.needs.insert(option.trim().to_owned(), value.trim().replace("\\n", "\n"));
                 }
             }
             "ignores" => self.ignores = list().collect(),

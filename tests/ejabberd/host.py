@@ -136,7 +136,8 @@ def module_install_builds_and_starts_it(folder, arguments):
 def a_wrong_option_is_named(folder, arguments):
     live = [sys.executable, str(HERE / "live.py"), *map(str, arguments)]
     for options, word in ((["--set", "max_nods=1"], "max_nods"), (["--set", "commit=\"sometimes\""], "commit"),
-                          (["--set", "database=\"/nowhere/at/all.sqlite\""], "/nowhere")):
+                          (["--set", "database=\"/nowhere/at/all.sqlite\""], "/nowhere"),
+                          (["--set", "force_node_config={\"x\": {\"acces_model\": \"open\"}}"], "acces_model")):
         run = subprocess.run([*live, *options], capture_output=True, text=True, timeout=60)
         assert run.returncode == 1 and word in run.stderr, (options, run.returncode, run.stderr[-2000:])
 
@@ -161,6 +162,20 @@ def changed_options_lose_nothing(folder, arguments):
         good(juliet.iq("set", publish("urn:x:1", "1")))
         refused = juliet.iq("set", publish("urn:x:2", "1"))
         assert refused.get("type") == "error", ET.tostring(refused).decode()
+        # What is forced holds for what is there already, and for nobody else's wishes.
+        strange = Client(server, "mercutio@localhost")
+        assert strange.iq("get", items(NICK), "juliet@localhost").get("type") == "error"
+        module["force_node_config"] = {"http://jabber.org/protocol/ni??": {"access_model": "open", "notify_sub": True}}
+        module["services"]["second.localhost"]["default_node_config"] = {
+            "max_items": 3, "urn:x:*": {"roster_groups_allowed": ["Friends", "Family"], "title": "Good  friends"}}
+        pathlib.Path(server["config"]).write_text(json.dumps(config))
+        server.api("reload_config")
+        good(strange.iq("get", items(NICK), "juliet@localhost"))
+        good(juliet.iq("set", f"<pubsub xmlns='{PUBSUB}'><create node='urn:x:new'/></pubsub>", "second.localhost"))
+        shown = good(juliet.iq("get", f"<pubsub xmlns='{PUBSUB}#owner'><configure node='urn:x:new'/></pubsub>", "second.localhost"))
+        fields = {f.get("var"): [v.text for v in f.findall("{jabber:x:data}value")] for f in shown.iter("{jabber:x:data}field")}
+        assert fields["pubsub#max_items"] == ["3"] and fields["pubsub#title"] == ["Good friends"], fields
+        assert fields["pubsub#roster_groups_allowed"] == ["Family", "Friends"], fields
         # And gone again.
         del module["services"]["second.localhost"]
         pathlib.Path(server["config"]).write_text(json.dumps(config))
@@ -244,6 +259,14 @@ def new_code_under_load_loses_no_answer(folder, arguments):
         good(juliet.iq("set", publish("urn:x:kept", "1")))
         # No process was killed by a purge: the workers are those that were there.
         assert evaluate(server, "length(pam_pps_worker:names()) == length([W || W <- pam_pps_worker:names(), is_pid(whereis(W))])") == "true"
+
+
+@check
+def every_option_is_described(folder, arguments):
+    with Server(*probe(folder), *arguments) as server:
+        known = "lists:usort([case O of {Name, _} -> Name; Name -> Name end || O <- mod_pam_pps:mod_options(<<\"localhost\">>)])"
+        described = "[element(1, Option) || Option <- maps:get(opts, mod_pam_pps:mod_doc())]"
+        assert evaluate(server, f"{known} == {described}") == "true", evaluate(server, f"{{{known} -- {described}, {described} -- {known}}}")
 
 
 @check

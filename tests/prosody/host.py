@@ -56,10 +56,27 @@ def module(server, action, host):
 def wrong_options_are_refused(arguments):
     for option, name in (("pam_pps_comit = 'os'", "pam_pps_comit"), ("pam_pps_commit = 'maybe'", "commit"),
                          ("pam_pps_max_nodes = 'many'", "max_nodes"), ("pam_pps_database = { 1 }", "pam_pps_database"),
-                         ("pam_pps_batch_size = 0", "pam_pps_batch_size")):
+                         ("pam_pps_batch_size = 0", "pam_pps_batch_size"),
+                         ("pam_pps_force_node_config = { x = { acces_model = 'open' } }", "acces_model")):
         with Server("--set", option, *arguments) as server:
             wait_for(lambda: any(name in line for line in server.log().splitlines() if "\terror\t" in line and "pam_pps" in line),
                      f"{option} was accepted")
+
+
+@check
+def settings_of_nodes(arguments):
+    forced = "pam_pps_force_node_config = { ['urn:x:*'] = { access_model = 'open' }, ['urn:x:mine*'] = { access_model = 'whitelist' } }"
+    begins = "pam_pps_default_node_config = { max_items = 3, ['urn:x:*'] = { title = 'X', roster_groups_allowed = { 'B', 'A' } } }"
+    with Server("--set", forced, "--set", begins, *arguments) as server:
+        juliet, romeo = Client(server, "juliet@localhost"), Client(server, "romeo@localhost")
+        good(juliet.iq("set", publish("urn:x:keys", "1", ENTRY % 1)))
+        good(juliet.iq("set", publish("urn:x:mine:1", "1", ENTRY % 1)))
+        good(romeo.iq("get", items("urn:x:keys"), to="juliet@localhost"))
+        assert romeo.iq("get", items("urn:x:mine:1"), to="juliet@localhost").get("type") == "error"
+        shown = good(juliet.iq("get", f"<pubsub xmlns='{PUBSUB}#owner'><configure node='urn:x:keys'/></pubsub>"))
+        fields = {f.get("var"): [v.text for v in f.findall("{jabber:x:data}value")] for f in shown.iter("{jabber:x:data}field")}
+        assert (fields["pubsub#max_items"], fields["pubsub#title"]) == (["3"], ["X"]), fields
+        assert fields["pubsub#roster_groups_allowed"] == ["A", "B"], fields
 
 
 def move_over(arguments, kept):
