@@ -1,8 +1,9 @@
 //! Public lists, what accounts manage elsewhere, capabilities, values.
 
 use super::{Dice, SERVICE, at, commit, new_node};
+use crate::error::Result;
 use crate::pubsub::SubscriptionState;
-use crate::pubsub::store::{AutoSubscription, Intent, NodeKey, PamEntry, Place, PublicEntry, Store};
+use crate::pubsub::store::{AutoSubscription, Intent, NodeKey, Page, PamEntry, Place, PublicEntry, Store, Transaction};
 
 const ROMEO: &str = "romeo@montague.example";
 
@@ -125,26 +126,47 @@ pub(super) fn pages_of_public_lists(store: &mut dyn Store) {
 
 pub(super) fn pages_of_long_public_lists(store: &mut dyn Store) {
     let node = new_node(store, "blog");
+    pages_of_a_long_list(
+        store,
+        |t, member| t.insert_public_subscriber(node, member, at(1)),
+        |t, member| t.delete_public_subscriber(node, member),
+        |t, place, limit| t.public_subscribers(node, place, limit),
+    );
+    pages_of_a_long_list(
+        store,
+        |t, member| t.insert_public_subscription(ROMEO, SERVICE, member, at(1)),
+        |t, member| t.delete_public_subscription(ROMEO, SERVICE, member),
+        |t, place, limit| t.public_subscriptions(ROMEO, place, limit),
+    );
+}
+
+/// Members come and go, and pages all over the list are those that the whole list has.
+fn pages_of_a_long_list(
+    store: &mut dyn Store,
+    insert: impl Fn(&mut dyn Transaction, &str) -> Result<bool>,
+    delete: impl Fn(&mut dyn Transaction, &str) -> Result<bool>,
+    page: impl Fn(&mut dyn Transaction, Place<i64>, u64) -> Result<Page<PublicEntry>>,
+) {
     let mut dice = Dice::new();
     let mut made = 0;
     for _ in 0..12 {
         commit(store, |t| {
             for _ in 0..200 {
                 made += 1;
-                t.insert_public_subscriber(node, &made.to_string(), at(made))?;
+                insert(t, &made.to_string())?;
             }
             for _ in 0..100 {
-                t.delete_public_subscriber(node, &(1 + dice.roll(made)).to_string())?;
+                delete(t, &(1 + dice.roll(made)).to_string())?;
             }
             Ok(())
         });
-        let all = commit(store, |t| t.public_subscribers(node, Place::First, u64::MAX)).rows;
+        let all = commit(store, |t| page(t, Place::First, u64::MAX)).rows;
         for _ in 0..30 {
             let index = dice.roll(all.len() as i64 - 3) as usize;
             let (cursor, later) = (all[index].position, all[index + 2].position);
             let by_index = Place::Index(index as u64);
             for (place, from) in [(Place::After(cursor), index + 1), (Place::Before(later), index), (by_index, index)] {
-                let page = commit(store, |t| t.public_subscribers(node, place, 2));
+                let page = commit(store, |t| page(t, place, 2));
                 assert_eq!((page.index, page.count), (from as u64, all.len() as u64), "{place:?}");
                 assert_eq!(page.rows, all[from..from + 2]);
             }

@@ -62,21 +62,31 @@ macro_rules! placed_row {
 
 /// What [`super::ranks::Ordered`] needs of a table of gaps.
 macro_rules! gaps {
-    (add $table:literal) => {
+    (add $table:literal $owner:literal) => {
         concat!(
             "INSERT INTO ",
             $table,
-            " (node, block, missing) VALUES (?1, ?2, 1) ON CONFLICT (node, block) DO UPDATE SET missing = missing + 1"
+            " (",
+            $owner,
+            ", block, missing) VALUES (?1, ?2, 1) ON CONFLICT (",
+            $owner,
+            ", block) DO UPDATE SET missing = missing + 1"
         )
     };
-    (forget $table:literal) => {
-        concat!("DELETE FROM ", $table, " WHERE node = ?1 AND block < ?2")
+    (forget $table:literal $owner:literal) => {
+        concat!("DELETE FROM ", $table, " WHERE ", $owner, " = ?1 AND block < ?2")
     };
-    (sum $table:literal) => {
-        concat!("SELECT coalesce(sum(missing), 0) FROM ", $table, " WHERE node = ?1 AND block BETWEEN ?2 AND ?3")
+    (sum $table:literal $owner:literal) => {
+        concat!(
+            "SELECT coalesce(sum(missing), 0) FROM ",
+            $table,
+            " WHERE ",
+            $owner,
+            " = ?1 AND block BETWEEN ?2 AND ?3"
+        )
     };
-    (list $table:literal) => {
-        concat!("SELECT block, missing FROM ", $table, " WHERE node = ?1 AND block >= ?2 ORDER BY block")
+    (list $table:literal $owner:literal) => {
+        concat!("SELECT block, missing FROM ", $table, " WHERE ", $owner, " = ?1 AND block >= ?2 ORDER BY block")
     };
 }
 
@@ -200,10 +210,10 @@ statements! {
     DELETE_ITEMS = "DELETE FROM items WHERE seq_key BETWEEN ?1 AND ?2";
     SUM_ITEMS = "SELECT count(*), coalesce(sum(octet_length(payload)), 0) FROM items WHERE seq_key BETWEEN ?1 AND ?2";
 
-    ADD_ITEM_GAP = gaps!(add "item_gaps");
-    FORGET_ITEM_GAPS = gaps!(forget "item_gaps");
-    SUM_ITEM_GAPS = gaps!(sum "item_gaps");
-    SELECT_ITEM_GAPS = gaps!(list "item_gaps");
+    ADD_ITEM_GAP = gaps!(add "item_gaps" "node");
+    FORGET_ITEM_GAPS = gaps!(forget "item_gaps" "node");
+    SUM_ITEM_GAPS = gaps!(sum "item_gaps" "node");
+    SELECT_ITEM_GAPS = gaps!(list "item_gaps" "node");
 
     // Affiliations.
     SELECT_AFFILIATION = "SELECT affiliation FROM affiliations WHERE node = ?1 AND jid = ?2";
@@ -261,32 +271,35 @@ statements! {
         WHERE node = ?1 AND position > ?2 ORDER BY position LIMIT ?3 OFFSET ?4";
     SELECT_PUBLIC_SUBSCRIBERS_BACKWARDS = "SELECT position, since, bare, '' FROM public_subscribers \
         WHERE node = ?1 AND position < ?2 ORDER BY position DESC LIMIT ?3";
-    ADD_PUBLIC_GAP = gaps!(add "public_gaps");
-    FORGET_PUBLIC_GAPS = gaps!(forget "public_gaps");
-    SUM_PUBLIC_GAPS = gaps!(sum "public_gaps");
-    SELECT_PUBLIC_GAPS = gaps!(list "public_gaps");
+    ADD_PUBLIC_GAP = gaps!(add "public_gaps" "node");
+    FORGET_PUBLIC_GAPS = gaps!(forget "public_gaps" "node");
+    SUM_PUBLIC_GAPS = gaps!(sum "public_gaps" "node");
+    SELECT_PUBLIC_GAPS = gaps!(list "public_gaps" "node");
     SELECT_PUBLIC_SUBSCRIBERS_SINCE =
         "SELECT position FROM public_subscribers WHERE node = ?1 AND since >= ?2 ORDER BY position LIMIT 1";
-    INSERT_PUBLIC_SUBSCRIPTION =
-        "INSERT INTO public_subscriptions (account, service, node_name, since) VALUES (?1, ?2, ?3, ?4) \
-        ON CONFLICT (account, service, node_name) DO NOTHING";
-    DELETE_PUBLIC_SUBSCRIPTION =
-        "DELETE FROM public_subscriptions WHERE account = ?1 AND service = ?2 AND node_name = ?3";
+    SELECT_ACCOUNT_LIST = "SELECT list, last_position, entries FROM account_lists WHERE account = ?1";
+    INSERT_ACCOUNT_LIST = "INSERT INTO account_lists (account, last_position, entries) VALUES (?1, 0, 0)";
+    UPDATE_ACCOUNT_LIST = "UPDATE account_lists SET last_position = ?2, entries = ?3 WHERE list = ?1";
+    DELETE_ACCOUNT_LIST = "DELETE FROM account_lists WHERE list = ?1";
+    INSERT_PUBLIC_SUBSCRIPTION = "INSERT INTO public_subscriptions (list, position, service, node_name, since) \
+        VALUES (?1, ?2, ?3, ?4, ?5)";
+    DELETE_PUBLIC_SUBSCRIPTION = "DELETE FROM public_subscriptions WHERE list = ?1 AND position = ?2";
     SELECT_PUBLIC_SUBSCRIPTION = "SELECT position, since, service, node_name FROM public_subscriptions \
-        WHERE account = ?1 AND service = ?2 AND node_name = ?3";
-    COUNT_PUBLIC_SUBSCRIPTIONS = "SELECT count(*) FROM public_subscriptions WHERE account = ?1";
-    COUNT_PUBLIC_SUBSCRIPTIONS_BEFORE = "SELECT count(*) FROM public_subscriptions \
-        INDEXED BY public_subscriptions_account WHERE account = ?1 AND position < ?2";
+        WHERE list = ?1 AND service = ?2 AND node_name = ?3";
+    COUNT_PUBLIC_SUBSCRIPTIONS =
+        "SELECT count(*) FROM public_subscriptions WHERE list = ?1 AND position BETWEEN ?2 AND ?3";
     SELECT_PUBLIC_SUBSCRIPTIONS = "SELECT position, since, service, node_name FROM public_subscriptions \
-        INDEXED BY public_subscriptions_account \
-        WHERE account = ?1 AND position > ?2 ORDER BY position LIMIT ?3 OFFSET ?4";
+        WHERE list = ?1 AND position > ?2 ORDER BY position LIMIT ?3 OFFSET ?4";
     SELECT_PUBLIC_SUBSCRIPTIONS_BACKWARDS = "SELECT position, since, service, node_name FROM public_subscriptions \
-        INDEXED BY public_subscriptions_account WHERE account = ?1 AND position < ?2 ORDER BY position DESC LIMIT ?3";
-    SELECT_PUBLIC_SUBSCRIPTIONS_SINCE = "SELECT position FROM public_subscriptions \
-        INDEXED BY public_subscriptions_account WHERE account = ?1 AND since >= ?2 ORDER BY position LIMIT 1";
-    DELETE_PUBLIC_SUBSCRIPTIONS = "DELETE FROM public_subscriptions WHERE account = ?1";
-    SELECT_ACCOUNTS_LISTING = "SELECT account FROM public_subscriptions WHERE service = ?1 AND node_name = ?2 \
-        ORDER BY position";
+        WHERE list = ?1 AND position < ?2 ORDER BY position DESC LIMIT ?3";
+    SELECT_PUBLIC_SUBSCRIPTIONS_SINCE =
+        "SELECT position FROM public_subscriptions WHERE list = ?1 AND since >= ?2 ORDER BY position LIMIT 1";
+    ADD_ACCOUNT_GAP = gaps!(add "account_gaps" "list");
+    FORGET_ACCOUNT_GAPS = gaps!(forget "account_gaps" "list");
+    SUM_ACCOUNT_GAPS = gaps!(sum "account_gaps" "list");
+    SELECT_ACCOUNT_GAPS = gaps!(list "account_gaps" "list");
+    SELECT_ACCOUNTS_LISTING = "SELECT l.account FROM public_subscriptions p JOIN account_lists l ON l.list = p.list \
+        WHERE p.service = ?1 AND p.node_name = ?2 ORDER BY p.list";
 
     // Subscriptions managed elsewhere.
     UPSERT_PAM_ENTRY = "INSERT INTO pam_entries (account, service, node_name, subid, state, wants_public, \

@@ -239,6 +239,20 @@ fn the_work_does_not_grow_with_the_data() {
         measure(&|t| t.public_subscribers(node, Place::Last, 10).map(drop));
         measure(&|t| t.insert_public_subscriber(node, "new", at(1)).map(drop));
         measure(&|t| t.delete_public_subscriber(node, "50").map(drop));
+        let account = size.to_string();
+        commit(&mut store, |t| {
+            let mut all = 1..=size;
+            all.try_for_each(|n| t.insert_public_subscription(&account, SERVICE, &n.to_string(), at(n)).map(drop))
+        });
+        steps(&store);
+        let mut measure = |work: &dyn Fn(&mut dyn Transaction) -> Result<()>| {
+            commit(&mut store, work);
+            cost.push(steps(&store));
+        };
+        measure(&|t| t.public_subscriptions(&account, Place::First, 10).map(drop));
+        measure(&|t| t.public_subscriptions(&account, Place::Last, 10).map(drop));
+        measure(&|t| t.insert_public_subscription(&account, SERVICE, "new", at(1)).map(drop));
+        measure(&|t| t.delete_public_subscription(&account, SERVICE, "50").map(drop));
         commit(&mut store, |t| {
             (1..=size).try_for_each(|number| subscribe(t, node, "romeo@montague.example", number).map(drop))
         });

@@ -401,12 +401,11 @@ impl Transaction for Open<'_> {
         node_name: &str,
         since: Timestamp,
     ) -> Result<bool> {
-        let values = (account, service, node_name, since.micros());
-        Ok(self.execute(statements::INSERT_PUBLIC_SUBSCRIPTION, values)? > 0)
+        lists::insert_subscription(self, account, service, node_name, since)
     }
 
     fn delete_public_subscription(&mut self, account: &str, service: &str, node_name: &str) -> Result<bool> {
-        Ok(self.execute(statements::DELETE_PUBLIC_SUBSCRIPTION, (account, service, node_name))? > 0)
+        lists::delete_subscription(self, account, service, node_name)
     }
 
     fn public_subscriptions(&mut self, account: &str, place: Place<i64>, limit: u64) -> Result<Page<PublicEntry>> {
@@ -414,7 +413,7 @@ impl Transaction for Open<'_> {
     }
 
     fn public_subscription(&mut self, account: &str, service: &str, node_name: &str) -> Result<Option<PublicEntry>> {
-        self.optional(statements::SELECT_PUBLIC_SUBSCRIPTION, (account, service, node_name), rows::public_entry)
+        lists::subscription(self, account, service, node_name)
     }
 
     fn public_subscribers_since(&mut self, node: NodeKey, time: Timestamp) -> Result<Option<i64>> {
@@ -422,15 +421,15 @@ impl Transaction for Open<'_> {
     }
 
     fn public_subscriptions_since(&mut self, account: &str, time: Timestamp) -> Result<Option<i64>> {
-        self.optional(statements::SELECT_PUBLIC_SUBSCRIPTIONS_SINCE, (account, time.micros()), rows::number)
+        lists::subscriptions_since(self, account, time)
     }
 
     fn delete_public_subscriptions(&mut self, account: &str) -> Result<i64> {
-        Ok(sql_limit(self.execute(statements::DELETE_PUBLIC_SUBSCRIPTIONS, [account])?))
+        lists::delete_subscriptions(self, account)
     }
 
     fn accounts_listing(&mut self, service: &str, node_name: &str) -> Result<Vec<Arc<str>>> {
-        self.all(statements::SELECT_ACCOUNTS_LISTING, (service, node_name), rows::text)
+        lists::accounts_listing(self, service, node_name)
     }
 
     fn put_pam_entry(&mut self, account: &str, entry: &PamEntry) -> Result<()> {

@@ -197,19 +197,34 @@ CREATE TABLE public_gaps (
     PRIMARY KEY (node, block)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE account_lists (
+    -- What is counted about the public subscriptions of an account.
+    list INTEGER PRIMARY KEY,
+    account TEXT NOT NULL UNIQUE,
+    last_position INTEGER NOT NULL,
+    entries INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE public_subscriptions (
     -- What an account lists as its subscriptions (XEP-0465), in the order of becoming public.
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
-    account TEXT NOT NULL,
+    list INTEGER NOT NULL REFERENCES account_lists ON DELETE CASCADE,
+    position INTEGER NOT NULL,
     service TEXT NOT NULL,
     node_name TEXT NOT NULL,
     since INTEGER NOT NULL,
-    UNIQUE (account, service, node_name)
-) STRICT;
+    PRIMARY KEY (list, position),
+    UNIQUE (list, service, node_name)
+) STRICT, WITHOUT ROWID;
 
--- Every index ends with the rowid, here the position.
-CREATE INDEX public_subscriptions_account ON public_subscriptions (account);
 CREATE INDEX public_subscriptions_node ON public_subscriptions (service, node_name);
+
+CREATE TABLE account_gaps (
+    -- The same for positions in an account's list as item_gaps for items.
+    list INTEGER NOT NULL REFERENCES account_lists ON DELETE CASCADE,
+    block INTEGER NOT NULL,
+    missing INTEGER NOT NULL,
+    PRIMARY KEY (list, block)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE pam_entries (
     -- Subscriptions that an account manages at services elsewhere (XEP-0376).
