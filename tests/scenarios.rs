@@ -1,7 +1,9 @@
 //! Plays every scenario through every door, and counts the requirement rows that they stand for.
 //!
 //! `cargo test --test scenarios [-- SUBSTRING...]`; in the environment `PAM_PPS_DOORS` (default `engine,c`) chooses
-//! among `engine`, `c`, `prosody`, `prosody13`, `federation`, `federation13`, `federation_mixed`, `ejabberd` and `ejabberd26`, and `PAM_PPS_ONLY` chooses scripts by a part of their name.
+//! among `engine`, `c`, `prosody`, `prosody13`, `federation`, `federation13`, `federation_mixed`, `ejabberd`, `ejabberd26`,
+//! `federation_ejabberd`, `prosody_to_ejabberd` and `ejabberd_to_prosody`, and `PAM_PPS_ONLY` chooses scripts by a part of
+//! their name.
 //! A door that cannot be had fails. The language of the scripts is described in `tests/scenarios/README.md`.
 
 use std::collections::BTreeSet;
@@ -13,7 +15,7 @@ mod common;
 
 use common::door::Door;
 use common::federated_door::FederatedDoor;
-use common::live_door::LiveDoor;
+use common::live_door::{EJABBERD, LiveDoor};
 use common::memory_door::MemoryDoor;
 use common::report::Rows;
 use common::script::Script;
@@ -91,6 +93,9 @@ fn door(name: &str) -> Result<Box<dyn Door>, String> {
         "federation_mixed" => Ok(Box::new(FederatedDoor::new("federation_mixed", "0.12", "13")?)),
         "ejabberd" => Ok(Box::new(LiveDoor::ejabberd("ejabberd", "23")?)),
         "ejabberd26" => Ok(Box::new(LiveDoor::ejabberd("ejabberd26", "26")?)),
+        "federation_ejabberd" => Ok(Box::new(FederatedDoor::new("federation_ejabberd", EJABBERD, EJABBERD)?)),
+        "prosody_to_ejabberd" => Ok(Box::new(FederatedDoor::new("prosody_to_ejabberd", "0.12", EJABBERD)?)),
+        "ejabberd_to_prosody" => Ok(Box::new(FederatedDoor::new("ejabberd_to_prosody", EJABBERD, "0.12")?)),
         _ => Err(format!("there is no door `{name}`")),
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use super::live_door::{ADMIN, Federation};
 use super::xml::{Element, Node};
 
 /// Options that a service has; all others are for accounts or the engine.
@@ -27,32 +28,48 @@ const NOT_OF_ACCOUNTS: [&str; 5] = [
     "default_admin_affiliation",
 ];
 
-/// tests/ejabberd/live.py with as many services as there are to be, and the options that the scripts want.
-pub(crate) fn command(
-    version: &str,
-    needs: &BTreeMap<String, String>,
-    services: usize,
-    externals: &BTreeSet<String>,
-    admin: &str,
-    folder: &Path,
-    stock: bool,
-) -> Command {
+/// What is to be started.
+pub(crate) struct Start<'a> {
+    pub(crate) version: &'a str,
+    pub(crate) domain: &'a str,
+    pub(crate) needs: &'a BTreeMap<String, String>,
+    /// How many pubsub services.
+    pub(crate) services: usize,
+    pub(crate) externals: &'a BTreeSet<String>,
+    pub(crate) folder: &'a Path,
+    pub(crate) stock: bool,
+    pub(crate) federation: Option<Federation>,
+}
+
+/// tests/ejabberd/live.py with what is wanted.
+pub(crate) fn command(start: &Start<'_>) -> Command {
+    let Start { version, domain, needs, services, externals, folder, stock, federation } = *start;
     let live = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ejabberd/live.py");
     let mut command = Command::new(live);
-    command.args(["--version", version, "--stdin", "--pubsub", "no", "--rooms", "rooms.localhost", "--timeout", "60"]);
+    command.args(["--version", version, "--stdin", "--host", domain, "--pubsub", "no", "--timeout", "60"]);
+    command.arg("--rooms").arg(format!("rooms.{domain}"));
+    if let Some(Federation { port, peer, peer_port }) = federation {
+        command.arg("--s2s-port").arg(port.to_string());
+        command.arg("--peer").arg(format!("{peer}=127.0.0.1:{peer_port}"));
+    }
     if let Ok(dist) = std::env::var("PAM_PPS_EJABBERD_DIST") {
         command.args(["--dist", &dist]);
     }
-    command.arg("--user").arg(format!("{admin}:password"));
-    command.arg("--admin").arg(admin);
+    command.arg("--user").arg(format!("{ADMIN}@{domain}:password"));
+    command.arg("--admin").arg(format!("{ADMIN}@localhost"));
     command.arg("--data").arg(folder.join("data"));
     for domain in externals {
         command.arg("--external").arg(format!("{domain}=secret"));
     }
-    let names: Vec<String> = (0..services).map(|number| format!("pubsub-{number}.localhost")).collect();
+    let names: Vec<String> = (0..services).map(|number| format!("pubsub-{number}.{domain}")).collect();
     if stock {
         command.args(["--backend", "stock", "--set"]).arg(format!("hosts={names:?}"));
         return command;
+    }
+    let mut needs = needs.clone();
+    if federation.is_some() {
+        // Those of the other server are not local.
+        needs.entry("pubsub.create_nodes".to_owned()).or_insert_with(|| "anyone".to_owned());
     }
     let options = |wanted: &dyn Fn(&str) -> Option<String>| {
         let found: Vec<_> =

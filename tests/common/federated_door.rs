@@ -1,4 +1,5 @@
-//! The doors with two servers: two live ones with a domain each, which talk to each other over loopback.
+//! The doors with two servers: two live ones with a domain each, which talk to each other over loopback. Each is a Prosody or
+//! an ejabberd.
 //!
 //! The same scripts are played. Juliet and Benvolio have their accounts on the second server, which also has the pubsub
 //! service and the scripted component; everybody else lives on the first. A script where no two of them meet says nothing.
@@ -9,7 +10,8 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use super::door::Door;
-use super::live_door::{ADMIN, Federation, LiveDoor, SCRIPTS};
+use super::ejabberd::Differences;
+use super::live_door::{ADMIN, EJABBERD, Federation, LiveDoor, SCRIPTS};
 use super::live_stream::LiveStream;
 use super::script::{Actor, Script};
 use super::xml::Element;
@@ -23,6 +25,8 @@ pub(crate) struct FederatedDoor {
     name: &'static str,
     here: LiveDoor,
     there: LiveDoor,
+    /// What an ejabberd does by itself is also seen at the other server.
+    differences: Option<Differences>,
     scripts: usize,
     /// Accounts and services of the script that is being played, on both servers.
     addresses: BTreeSet<String>,
@@ -38,8 +42,9 @@ impl FederatedDoor {
         let federation = |peer, port, peer_port| Federation { port, peer, peer_port };
         Ok(Self {
             name,
-            here: LiveDoor::federated(here, HERE, federation(THERE, one, other)),
-            there: LiveDoor::federated(there, THERE, federation(HERE, other, one)),
+            here: LiveDoor::federated(here, HERE, federation(THERE, one, other))?,
+            there: LiveDoor::federated(there, THERE, federation(HERE, other, one))?,
+            differences: [here, there].contains(&EJABBERD).then(Differences::read).transpose()?,
             scripts: 0,
             addresses: BTreeSet::new(),
         })
@@ -125,8 +130,13 @@ impl Door for FederatedDoor {
         let deadline = Instant::now() + patience;
         loop {
             for door in [&mut self.here, &mut self.there] {
-                if let Some(brought) = door.poll(Duration::ZERO)? {
-                    return Ok(Some(brought));
+                let Some((index, stanza)) = door.poll(Duration::ZERO)? else { continue };
+                let known = match &self.differences {
+                    Some(differences) => differences.apply(stanza),
+                    None => Some(stanza),
+                };
+                if let Some(stanza) = known {
+                    return Ok(Some((index, stanza)));
                 }
             }
             if Instant::now() >= deadline {

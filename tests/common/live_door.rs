@@ -19,6 +19,8 @@ use super::xml::Element;
 
 const LOCALHOST: &str = "localhost";
 pub(crate) const ADMIN: &str = "admin";
+/// As a host; the others are versions of Prosody.
+pub(crate) const EJABBERD: &str = "ejabberd";
 /// How many scripts one server plays: the number of its pubsub components.
 pub(crate) const SCRIPTS: usize = 40;
 /// Options with the names that Prosody's own modules gave them.
@@ -88,11 +90,15 @@ impl LiveDoor {
         Ok(Self::new(name, Host::Ejabberd(version, Differences::read()?), LOCALHOST))
     }
 
-    /// One of two servers.
-    pub(crate) fn federated(version: &'static str, domain: &'static str, federation: Federation) -> Self {
-        let mut new = Self::new(domain, Host::Prosody(version), domain);
+    /// One of two servers: `EJABBERD`, or a version of Prosody.
+    pub(crate) fn federated(host: &'static str, domain: &'static str, federation: Federation) -> Result<Self, String> {
+        let host = match host {
+            EJABBERD => Host::Ejabberd("23", Differences::read()?),
+            version => Host::Prosody(version),
+        };
+        let mut new = Self::new(domain, host, domain);
         new.federation = Some(federation);
-        new
+        Ok(new)
     }
 
     fn new(name: &'static str, host: Host, domain: &'static str) -> Self {
@@ -148,12 +154,18 @@ impl LiveDoor {
             |server| server.folder.clone(),
         );
         std::fs::create_dir_all(&folder).map_err(|why| format!("{}: {why}", folder.display()))?;
-        let admin = format!("{ADMIN}@localhost");
         let mut command = match self.host {
             Host::Prosody(version) => self.prosody_command(version, needs, &folder)?,
-            Host::Ejabberd(version, _) => {
-                ejabberd::command(version, needs, SCRIPTS, &self.externals, &admin, &folder, stock())
-            }
+            Host::Ejabberd(version, _) => ejabberd::command(&ejabberd::Start {
+                version,
+                domain: self.domain,
+                needs,
+                services: SCRIPTS,
+                externals: &self.externals,
+                folder: &folder,
+                stock: stock(),
+                federation: self.federation,
+            }),
         };
         let mut played = 0;
         if let Some(earlier) = &earlier {

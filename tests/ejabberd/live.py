@@ -42,6 +42,7 @@ goes to standard error), 2 usage, 3 that ejabberd cannot be had on this machine.
   --address ADDRESS      127.0.0.1; any of 127.0.0.0/8
   --c2s-port, --component-port, --http-port N         fixed ports instead of free ones (restarts)
   --s2s-port N           listen for servers too (0: a free port)
+  --peer DOMAIN=127.0.0.1:PORT   where another server (with what is below its domain) listens; no other one is found
   --log-level LEVEL      debug, info (default), warning, error
   --timeout SECONDS      how long the start may take (30)
   --stdin                stop when standard input ends
@@ -55,6 +56,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -92,6 +94,7 @@ def parse_arguments(argv):
         p.add_argument("--" + name, action="append", default=[])
     p.add_argument("--pubsub")
     p.add_argument("--rooms")
+    p.add_argument("--peer")
     p.add_argument("--data", type=pathlib.Path)
     p.add_argument("--address", default="127.0.0.1")
     for name in ("c2s", "component", "http", "s2s"):
@@ -131,7 +134,7 @@ def backend_module(a):
 
 
 def write_config(a, data, ports):
-    modules = {**MODULES, **backend_module(a), **named(a.module)}
+    modules = {**MODULES, **backend_module(a), **({"mod_s2s_dialback": {}} if a.peer else {}), **named(a.module)}
     if a.rooms:
         modules["mod_muc"] = {"host": a.rooms, "default_room_options": {"moderated": False, "members_by_default": False},
                               **modules.get("mod_muc", {})}
@@ -155,6 +158,7 @@ def write_config(a, data, ports):
         "auth_password_format": "plain",
         "registration_timeout": "infinity",
         "s2s_use_starttls": False,
+        "outgoing_s2s_families": ["ipv4"],
         "acl": {"admin": {"user": a.admin}} if a.admin else {},
         "access_rules": {"configure": [{"allow": "admin"} if a.admin else {"deny": "all"}], "register": [{"allow": "all"}],
                          "trusted_network": [{"allow": "all"}]},
@@ -162,10 +166,37 @@ def write_config(a, data, ports):
         "modules": {name: options for name, options in modules.items() if name not in a.disable},
         **named(a.option),
     }
+    if a.peer:
+        # For a domain without a dot, for which no service is asked.
+        config["outgoing_s2s_port"] = int(a.peer.rpartition(":")[2])
+        answer_names(a.peer, data / "inetrc")
     # JSON is YAML.
     file = data / "ejabberd.yml"
     file.write_text(json.dumps(config, indent=1) + "\n")
     return file, externals
+
+
+def answer_names(peer, file):
+    """A name server for Erlang's own resolver. ejabberd asks that one for services only (RFC 2782), and the system for the
+    addresses of their hosts: so the peer, and whatever is below its domain, is a service on localhost."""
+    domain, _, address = peer.partition("=")
+    port = int(address.removeprefix("127.0.0.1:"))
+    service = b"\xc0\x0c" + struct.pack("!HHIHHHH", 33, 1, 60, 17, 0, 0, port) + b"\x09localhost\0"
+    listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    listener.bind(("127.0.0.1", 0))
+    file.write_text("{resolv_conf, \"\"}.\nclear_ns.\n{nameserver, {127,0,0,1}, %d}.\n" % listener.getsockname()[1])
+
+    def serve():
+        while True:
+            query, sender = listener.recvfrom(512)
+            labels, at = [], 12
+            while query[at]:
+                labels.append(query[at + 1:at + 1 + query[at]].decode())
+                at += 1 + query[at]
+            known = labels[:2] == ["_xmpp-server", "_tcp"] and ("." + ".".join(labels[2:])).endswith("." + domain)
+            head = struct.pack("!HHHHH", 0x8580 if known else 0x8583, 1, int(known), 0, 0)
+            listener.sendto(query[:2] + head + query[12:at + 5] + (service if known else b""), sender)
+    threading.Thread(target=serve, daemon=True).start()
 
 
 def ejabberd_folder(root=""):
@@ -223,6 +254,8 @@ def command(a, data, config):
     arguments += ["-mnesia", "dir", f'"{data / "spool"}"', "-ejabberd", "start_args", "[]", "-s", "ejabberd"]
     variables = dict(EJABBERD_CONFIG_PATH=config, EJABBERD_LOG_PATH=data / "ejabberd.log", ERL_CRASH_DUMP=data / "erl_crash.dump",
                      CONTRIB_MODULES_PATH=data / "contrib", HOME=data)
+    if a.peer:
+        variables["ERL_INETRC"] = data / "inetrc"
     if root:
         return root.command(arguments, **variables), root.environment
     return arguments, dict(os.environ, **{name: str(value) for name, value in variables.items()})
