@@ -62,7 +62,7 @@ impl Host {
                     Need::Admin { who, service } => facts.insert_admin(who, service, false),
                     Need::Blocked { owner, contact } => facts.insert_blocked(owner, contact, false),
                     Need::Import(service) => facts.insert_import(service, true),
-                    Need::Room { .. } => unreachable!("no rooms are served here"),
+                    Need::Room { .. } | Need::RoomInfo(_) => unreachable!("no rooms are served here"),
                 }
             }
             if !asked {

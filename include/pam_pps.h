@@ -112,6 +112,9 @@ enum pam_pps_input_kind
     PAM_PPS_INPUT_IMPORT = 6,
     // A command of an administrator, as text; "help" lists them.
     PAM_PPS_INPUT_COMMAND = 7,
+    // The room of the bare JID in `data` has another name, description or subject. The engine asks for them itself when
+    // somebody comes to an empty room.
+    PAM_PPS_INPUT_ROOM_CHANGED = 8,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -172,6 +175,9 @@ enum pam_pps_need_kind
     PAM_PPS_NEED_IMPORT = 5,
     // How does `jid` stand to the room `other_jid`, and has it voice there? Answer: `pam_pps_input_fact_room`.
     PAM_PPS_NEED_ROOM = 6,
+    // What does the room `jid` say of itself? Answer: `pam_pps_input_fact_room_info`. Asked for rooms that publish it
+    // (option "conference_info").
+    PAM_PPS_NEED_ROOM_INFO = 7,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -449,6 +455,20 @@ pam_pps_result pam_pps_input_fact_room(pam_pps_input *input,
                                        size_t room_len,
                                        uint32_t affiliation,
                                        bool voice);
+
+// Answers `PAM_PPS_NEED_ROOM_INFO`: the name of the room in words, what it is for, and its subject (XEP-0045), as text; each may
+// be empty. Everybody in the room may read them.
+//
+// Returns: OK; NULL_POINTER; INVALID_UTF8.
+pam_pps_result pam_pps_input_fact_room_info(pam_pps_input *input,
+                                            const uint8_t *room,
+                                            size_t room_len,
+                                            const uint8_t *name,
+                                            size_t name_len,
+                                            const uint8_t *description,
+                                            size_t description_len,
+                                            const uint8_t *subject,
+                                            size_t subject_len);
 
 // Answers `PAM_PPS_NEED_ROSTER`: how the roster of `owner` has `contact`, and in which groups.
 //

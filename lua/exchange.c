@@ -8,9 +8,9 @@ static const char stanza_metatable; /* its address: key of util.stanza's metatab
 static const char scratch_buffer;   /* its address: key of the buffer in which stanzas are written */
 
 static const char *const input_kinds[] = {
-	"stanza", "tick", "session-ended", "account-removed", "roster-changed", "import", "command", NULL};
+	"stanza", "tick", "session-ended", "account-removed", "roster-changed", "import", "command", "room-changed", NULL};
 static const char *const decision_kinds[] = {"pass", "route", "multicast", "need", "wake", "event", "reply"};
-static const char *const need_kinds[] = {"account", "roster", "admin", "blocked", "import", "room", NULL};
+static const char *const need_kinds[] = {"account", "roster", "admin", "blocked", "import", "room", "room-info", NULL};
 static const char *const subscriptions[] = {"none", "to", "from", "both", NULL};
 static const char *const affiliations[] = {"none", "outcast", "member", "admin", "owner", NULL};
 
@@ -119,6 +119,18 @@ static void push_kind(lua_State *L, const char *const names[], size_t count, uin
 		lua_pushstring(L, names[kind - 1]);
 	else
 		lua_pushliteral(L, "unknown");
+}
+
+/* input:room_info(room, name, description, subject) --> input */
+static int input_room_info(lua_State *L) {
+	pam_pps_input *input = check_input(L, 1);
+	size_t room_len, name_len, description_len, subject_len;
+	const uint8_t *room = check_bytes(L, 2, &room_len), *name = check_bytes(L, 3, &name_len);
+	const uint8_t *description = check_bytes(L, 4, &description_len), *subject = check_bytes(L, 5, &subject_len);
+	pam_pps_input_fact_room_info(
+		input, room, room_len, name, name_len, description, description_len, subject, subject_len);
+	lua_settop(L, 1);
+	return 1;
 }
 
 /* -- outcomes ------------------------------------------------------------------------------------------------------ */
@@ -267,7 +279,8 @@ static int outcome_input(lua_State *L) {
 
 void exchange_open(lua_State *L) {
 	static const luaL_Reg input_methods[] = {
-		{"fact", input_fact}, {"free", input_gc}, {"room", input_room}, {"roster", input_roster}, {NULL, NULL}};
+		{"fact", input_fact}, {"free", input_gc}, {"room", input_room},
+		{"room_info", input_room_info}, {"roster", input_roster}, {NULL, NULL}};
 	static const luaL_Reg outcome_methods[] = {{"address", outcome_address}, {"count", outcome_len},
 		{"event", outcome_event}, {"free", outcome_gc}, {"input", outcome_input}, {"kind", outcome_kind},
 		{"need", outcome_need}, {"needs", outcome_needs}, {"recipients", outcome_recipients}, {"stanza", outcome_stanza},

@@ -139,6 +139,13 @@ pub const OPTIONS: &[OptionInfo] = &[
         true,
         "who may publish to a room itself, besides the server: nobody, or its owners",
     ),
+    option(
+        "conference_info",
+        "true",
+        Shape::Boolean,
+        true,
+        "rooms publish their name, description, subject and number of occupants (urn:ietf:params:xml:ns:conference-info)",
+    ),
     option("journal", "false", Shape::Boolean, true, "XEP-0376 extension: keep events for devices that were away"),
     option("journal_max_events", "10000", Shape::Number(1, 1 << 31), true, "events kept for one account"),
     option("journal_max_bytes", "4194304", Shape::Number(1_000, 1 << 40), true, "bytes of events kept for one account"),

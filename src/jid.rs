@@ -79,6 +79,11 @@ impl FullJid {
         &self.0
     }
 
+    /// The address as text that is shared, not copied.
+    pub(crate) fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
+
     /// The address without its resource.
     pub fn to_bare(&self) -> BareJid {
         BareJid(bare_part(&self.0).into())

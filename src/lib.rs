@@ -33,7 +33,8 @@ pub mod xml;
 
 pub use config::Config;
 pub use engine::{
-    Decision, Engine, Event, Facts, Input, InputKind, Need, Outcome, RoomAffiliation, RosterSubscription, ServiceKind,
+    Decision, Engine, Event, Facts, Input, InputKind, Need, Outcome, RoomAffiliation, RoomInfo, RosterSubscription,
+    ServiceKind,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use time::Timestamp;

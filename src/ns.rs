@@ -49,6 +49,10 @@ pub const CAPS2: &str = "urn:xmpp:caps";
 pub const HASHES: &str = "urn:xmpp:hashes:2";
 /// XEP-0131: stanza headers.
 pub const SHIM: &str = "http://jabber.org/protocol/shim";
+/// XEP-0108: what somebody does, as XEP-0316 has it in examples.
+pub const ACTIVITY: &str = "http://jabber.org/protocol/activity";
+/// RFC 4575: the state of a conference, which rooms publish at a node of this name (XEP-0316, section 2).
+pub const CONFERENCE_INFO: &str = "urn:ietf:params:xml:ns:conference-info";
 /// XEP-0045: what a room says of its occupants.
 pub const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
 /// XEP-0203: delayed delivery.

@@ -1,6 +1,6 @@
 //! What the store holds of rooms: nothing of those who left, nothing of occupants after a restart (XEP-0316).
 
-use pam_pps::{Config, Decision, Engine, Input, InputKind, Need, RoomAffiliation, ServiceKind, Timestamp};
+use pam_pps::{Config, Decision, Engine, Input, InputKind, Need, RoomAffiliation, RoomInfo, ServiceKind, Timestamp};
 
 const DOMAIN: &str = "rooms.example";
 const ROOM: &str = "coven@rooms.example";
@@ -20,8 +20,12 @@ fn give(engine: &Engine, mut input: Input) -> Vec<Decision> {
             return outcome.decisions;
         }
         for decision in &outcome.decisions {
-            if let Decision::Need(Need::Room { who, room }) = decision {
-                input.facts.insert_room(who, room, RoomAffiliation::None, true);
+            match decision {
+                Decision::Need(Need::Room { who, room }) => {
+                    input.facts.insert_room(who, room, RoomAffiliation::None, true);
+                }
+                Decision::Need(Need::RoomInfo(room)) => input.facts.insert_room_info(room, RoomInfo::default()),
+                other => panic!("{other:?}"),
             }
         }
     }
@@ -70,7 +74,46 @@ fn nothing_is_left_of_those_who_left() {
     }
     assert_eq!(rows(&engine), (room_alone.0 + 100, 101, 101));
     give(&engine, Input::new(InputKind::AccountRemoved(ROOM.to_owned())));
+    give(&engine, Input::tick());
     assert_eq!(rows(&engine), (0, 0, 0));
+}
+
+#[test]
+fn a_destroyed_room_is_forgotten_in_steps() {
+    let engine = open("memory");
+    let join = |n: usize| {
+        let (nick, client) = (format!("n{n}"), format!("p{n}@a.example/r"));
+        show(&engine, &nick, &client, "");
+        publish(&engine, &client, &format!("{ROOM}/{nick}"), false);
+    };
+    (0..1_200).for_each(join);
+    give(&engine, Input::tick());
+    let wakes = |decisions: Vec<Decision>| decisions.iter().any(|decision| matches!(decision, Decision::Wake(_)));
+    assert!(wakes(give(&engine, Input::new(InputKind::AccountRemoved(ROOM.to_owned())))));
+    // Others come to a room of that name before all is done; nothing of theirs is lost.
+    join(5_000);
+    let mut left = vec![rows(&engine).2];
+    while wakes(give(&engine, Input::tick())) && left.len() < 10 {
+        left.push(rows(&engine).2);
+    }
+    assert_eq!(left[..3], [1_201, 702, 202], "a part with each tick, and the room's own item once");
+    assert_eq!(rows(&engine).2, 2, "the one who came later has an item, and so has the room");
+}
+
+#[test]
+fn what_rooms_say_of_themselves_can_be_turned_off() {
+    let engine = Engine::open(&Config::new()).expect("memory");
+    let mut options = Config::new();
+    options.set("conference_info", "false").expect("a boolean");
+    engine.serve(DOMAIN, ServiceKind::Rooms, &options).expect("rooms");
+    let quiet = |input: Input| {
+        let outcome = engine.handle(Timestamp::from_micros(1_800_000_000_000_000), &input).expect("handled");
+        assert!(outcome.decisions.iter().all(|decision| *decision == Decision::Pass), "{outcome:?}");
+    };
+    let item = "<x xmlns='http://jabber.org/protocol/muc#user'><item jid='romeo@a.example/r'/></x>";
+    quiet(Input::stanza(format!("<presence from='{ROOM}/romeo' to='{ROOM}'>{item}</presence>")));
+    quiet(Input::new(InputKind::RoomChanged(ROOM.to_owned())));
+    quiet(Input::tick());
 }
 
 #[test]

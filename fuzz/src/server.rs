@@ -2,7 +2,7 @@
 
 use pam_pps::xml::{Document, Limits};
 use pam_pps::{
-    Config, Decision, Engine, Input, InputKind, Need, RoomAffiliation, RosterSubscription, ServiceKind, Timestamp,
+    Config, Decision, Engine, Input, InputKind, Need, RoomAffiliation, RoomInfo, RosterSubscription, ServiceKind, Timestamp,
 };
 
 /// An account of the host, a member of the roster, and a component.
@@ -41,6 +41,10 @@ impl Server {
             Need::Admin { who, service } => input.facts.insert_admin(who, service, bit(2)),
             Need::Blocked { owner, contact } => input.facts.insert_blocked(owner, contact, bit(3)),
             Need::Import(service) => input.facts.insert_import(service, bit(4)),
+            Need::RoomInfo(room) => {
+                let name = if bit(6) { "coven" } else { "" }.to_owned();
+                input.facts.insert_room_info(room, RoomInfo { name, ..RoomInfo::default() });
+            }
             Need::Room { who, room } => {
                 let affiliation = if bit(5) { RoomAffiliation::Owner } else { RoomAffiliation::None };
                 input.facts.insert_room(who, room, affiliation, bit(4));

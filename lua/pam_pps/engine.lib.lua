@@ -187,6 +187,9 @@ local function answer_needs(outcome, input)
 				input:roster(jid, other, value or "none", groups);
 			elseif kind == "room" then
 				input:room(jid, other, value or "none", groups or false);
+			elseif kind == "room-info" then
+				local info = value or {};
+				input:room_info(jid, info.name or "", info.description or "", info.subject or "");
 			else
 				input:fact(kind, jid, other, value or false);
 			end

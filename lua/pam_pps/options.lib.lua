@@ -12,7 +12,7 @@ local of_service = {
 	"create_nodes", "check_interval", "auto_subscribe", "auto_subscribe_expiry", "journal",
 	"journal_max_events", "journal_max_bytes",
 	"journal_expiry", "eventing", "max_nodes", "max_bytes", "max_subscriptions", "max_items";
-	"room_publish", "default_node_config", "force_node_config", "ignore_pep_from_offline", "max_nodes_discoitems";
+	"room_publish", "conference_info", "default_node_config", "force_node_config", "ignore_pep_from_offline", "max_nodes_discoitems";
 	"max_subscriptions_node";
 };
 

@@ -9,6 +9,7 @@ local commands = module:require "commands";
 local engine = module:require "engine";
 local metrics = module:require "metrics";
 local options = module:require "options";
+local room_command = module:require "room_command";
 local services = module:require "service";
 local mod_muc = module:depends "muc";
 
@@ -43,9 +44,30 @@ function facts.room(who, room_jid) --> affiliation, whether there is voice
 	return room:get_affiliation(who) or "none", role == "participant" or role == "moderator";
 end
 
+facts["room-info"] = function (room_jid) --> { name, description, subject }
+	local room = mod_muc.get_room_from_jid(room_jid);
+	if not room then
+		return {};
+	end
+	local _, subject = room:get_subject();
+	return { name = room:get_name(), description = room:get_description(), subject = subject };
+end;
+
+local function changed(event)
+	submit("room-changed", event.room.jid);
+end
+
+module:hook("muc-config-submitted", changed, -1000);
+module:hook("muc-broadcast-message", function (event)
+	if event.stanza:get_child("subject") then
+		changed(event);
+	end
+end, -1000);
+
 -- Who is there
 
 local shown = {}; -- room -> occupant JID -> real JID -> the presence that the engine was shown
+local changing; -- the client that is having another nick now: { room, real, nick }
 
 -- `new`: the nick that the client has from now on.
 local function show(room, nick, real, presence, new)
@@ -63,7 +85,7 @@ local function show(room, nick, real, presence, new)
 end
 
 -- Shows what is different now about the clients behind a nick.
-local function compare(room, nick, new)
+local function compare(room, nick)
 	local occupants = shown[room.jid] or {};
 	shown[room.jid] = occupants;
 	local before, now = occupants[nick] or {}, {};
@@ -77,8 +99,10 @@ local function compare(room, nick, new)
 	end
 	for real, presence in pairs(before) do
 		if not now[real] then
+			local new = changing and changing.room == room and changing.real == real and changing.nick or nil;
 			show(room, nick, real, nil, new);
 			if new then
+				changing = nil;
 				local there = room.jid .. "/" .. new;
 				occupants[there] = occupants[there] or {};
 				occupants[there][real] = presence;
@@ -91,10 +115,23 @@ local function compare(room, nick, new)
 		end
 	end
 	occupants[nick] = next(now) and now or nil;
+	if not next(occupants) then
+		shown[room.jid] = nil;
+	end
 end
 
+-- What mod_muc shows to others is a change of nick only if no other client stays behind under the old one, and none is there
+-- under the new one. It carries the change out right after this, unless the nick is somebody else's.
+module:hook("muc-occupant-pre-change", function (event)
+	local new, real = event.dest_occupant, event.stanza.attr.from;
+	changing = nil;
+	if event.orig_occupant ~= new and (event.is_first_session or jid.bare(real) == jid.bare(new.bare_jid)) then
+		changing = { room = event.room, real = real, nick = jid.resource(new.nick) };
+	end
+end, -1000);
+
 module:hook("muc-broadcast-presence", function (event)
-	compare(event.room, event.occupant.nick, event.nick);
+	compare(event.room, event.occupant.nick);
 end, -1000);
 
 module:hook("muc-occupant-left", function (event)
@@ -255,6 +292,7 @@ if not ok then
 	error(err, 0);
 end
 commands.add(services.service_for);
+room_command.add(publish);
 function module.unload()
 	commands.remove();
 	stop();

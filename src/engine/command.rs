@@ -14,7 +14,7 @@ use crate::ns;
 use crate::pubsub::Node;
 use crate::pubsub::store::Maintenance;
 use crate::xep::Reply;
-use crate::xml::{Document, Writer};
+use crate::xml::Document;
 
 /// Every command with its arguments and meaning.
 const COMMANDS: &[(&str, &str)] = &[
@@ -64,14 +64,9 @@ fn existing(context: &mut Context<'_>, service: &ServiceRef, name: Option<&str>)
 
 /// Publishes as the service itself; the id of the item.
 fn publish(context: &mut Context<'_>, service: &ServiceRef, node: &str, payload: &str) -> Handled<String> {
-    let mut writer = Writer::new();
-    writer.start_ns("pubsub", ns::PUBSUB).start("publish").attr("node", node).start("item").raw(payload);
-    let request = writer.finish();
-    let limits = context.memory.settings.limits;
-    let document = Document::parse(&request, &limits)?;
-    context.privileged = true;
-    let reply = dispatch::serve(context, Jid::Bare(service.jid.clone()), service.clone(), &document)?;
+    let reply = dispatch::publish(context, service, node, None, payload)?;
     let Reply::Result(answer) = reply else { return Err(wrong("the service does not take it")) };
+    let limits = context.memory.settings.limits;
     let answer = Document::parse(&answer, &limits)?;
     let item = answer.root().child("publish", ns::PUBSUB).and_then(|publish| publish.child("item", ns::PUBSUB));
     Ok(format!("published {}", item.and_then(|item| item.attr("id")).unwrap_or("")))

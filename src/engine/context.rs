@@ -8,7 +8,7 @@ use super::cache::{Cache, CachedNode};
 use super::decision::{Decision, Need};
 use super::event::Happened;
 use super::ids::Ids;
-use super::input::{Facts, RoomAffiliation};
+use super::input::{Facts, RoomAffiliation, RoomInfo};
 use super::presence::{Features, Presences};
 use super::rooms;
 use super::settings::{Host, Hosts, Settings};
@@ -331,6 +331,14 @@ impl<'a> Context<'a> {
         match self.facts.room(who.as_str(), room) {
             Some(standing) => Ok(standing),
             None => self.need(Need::Room { who: who.as_str().to_owned(), room: room.to_owned() }),
+        }
+    }
+
+    /// What a room says of itself.
+    pub(crate) fn room_info(&mut self, room: &str) -> Handled<RoomInfo> {
+        match self.facts.room_info(room) {
+            Some(info) => Ok(info.clone()),
+            None => self.need(Need::RoomInfo(room.to_owned())),
         }
     }
 

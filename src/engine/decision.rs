@@ -67,6 +67,8 @@ pub enum Need {
         /// Bare JID of the room.
         room: String,
     },
+    /// What does this room say of itself?
+    RoomInfo(String),
     /// Hand over the data that the module before had for this service, by an input of its own; then answer.
     Import(String),
 }

@@ -9,7 +9,7 @@ use crate::jid::{BareJid, FullJid, Jid};
 use crate::pubsub::policy::Kind;
 use crate::stanza::{self, Condition, ErrorType, IqType, Stanza, StanzaError};
 use crate::xep::{EXTENSIONS, Reply, Request};
-use crate::xml::{Document, Element};
+use crate::xml::{Document, Element, Writer};
 
 /// Rows that one tick sweeps; the next one follows at once if there are more.
 const SWEEP: usize = 500;
@@ -28,6 +28,10 @@ pub(crate) fn run(context: &mut Context<'_>, input: &Input) -> Handled<()> {
             let (owner, contact) = (BareJid::parse(owner)?, Jid::parse(contact)?);
             let Some(service) = context.service_at(&owner) else { return Ok(()) };
             EXTENSIONS.iter().try_for_each(|extension| extension.on_roster(context, &service, &contact))
+        }
+        InputKind::RoomChanged(jid) => {
+            let service = context.service_at(&BareJid::parse(jid)?).filter(ServiceRef::in_room);
+            service.map_or(Ok(()), |room| context.room_described(&room))
         }
         InputKind::Import(xml) => super::import::run(context, xml),
         InputKind::Command(text) => super::command::run(context, text),
@@ -125,6 +129,25 @@ pub(crate) fn serve(
     let element: Element<'_> = payload.root();
     let (id, to) = (String::new(), String::new());
     route(context, &Request { kind: IqType::Set, from, service, at_domain: false, id, to, element })
+}
+
+/// Lets a service publish as itself.
+pub(crate) fn publish(
+    context: &mut Context<'_>,
+    service: &ServiceRef,
+    node: &str,
+    id: Option<&str>,
+    payload: &str,
+) -> Handled<Reply> {
+    let mut writer = Writer::with_capacity(payload.len() + 256);
+    writer.start_ns("pubsub", crate::ns::PUBSUB).start("publish").attr("node", node);
+    writer.start("item").optional_attr("id", id).raw(payload);
+    let request = writer.finish();
+    let document = Document::parse(&request, &context.memory.settings.limits)?;
+    let privileged = std::mem::replace(&mut context.privileged, true);
+    let reply = serve(context, Jid::Bare(service.jid.clone()), service.clone(), &document);
+    context.privileged = privileged;
+    reply
 }
 
 fn answer(context: &mut Context<'_>, stanza: &Stanza<'_>) -> Handled<()> {

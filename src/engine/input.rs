@@ -26,6 +26,8 @@ pub enum InputKind {
         /// Bare JID of the contact.
         contact: String,
     },
+    /// The room of this bare JID says something else of itself: its name, its description or its subject.
+    RoomChanged(String),
     /// Data of one service from the module that was there before.
     Import(String),
     /// A command of an administrator.
@@ -106,6 +108,17 @@ pub enum RoomAffiliation {
     Owner,
 }
 
+/// What a room says of itself; empty where it says nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RoomInfo {
+    /// Its name in words (`muc#roomconfig_roomname`).
+    pub name: String,
+    /// What it is for (`muc#roomconfig_roomdesc`).
+    pub description: String,
+    /// What is being talked about (XEP-0045, section 8.1).
+    pub subject: String,
+}
+
 /// What the host has answered. Facts hold for the one input they came with.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
@@ -115,6 +128,7 @@ pub struct Facts {
     blocked: HashMap<(String, String), bool>,
     imported: HashMap<String, bool>,
     rooms: HashMap<(String, String), (RoomAffiliation, bool)>,
+    room_infos: HashMap<String, RoomInfo>,
 }
 
 impl Facts {
@@ -148,6 +162,15 @@ impl Facts {
     /// How `who`, a full JID, stands to a room, and whether it has voice there.
     pub fn insert_room(&mut self, who: &str, room: &str, affiliation: RoomAffiliation, voice: bool) {
         self.rooms.insert((who.to_owned(), room.to_owned()), (affiliation, voice));
+    }
+
+    /// What a room says of itself.
+    pub fn insert_room_info(&mut self, room: &str, info: RoomInfo) {
+        self.room_infos.insert(room.to_owned(), info);
+    }
+
+    pub(super) fn room_info(&self, room: &str) -> Option<&RoomInfo> {
+        self.room_infos.get(room)
     }
 
     pub(super) fn room(&self, who: &str, room: &str) -> Option<(RoomAffiliation, bool)> {

@@ -22,7 +22,7 @@ pub(super) fn lane(input: &Input) -> String {
             },
         ),
         InputKind::RosterChanged { owner, .. } => owner.clone(),
-        InputKind::AccountRemoved(jid) => jid.clone(),
+        InputKind::AccountRemoved(jid) | InputKind::RoomChanged(jid) => jid.clone(),
         InputKind::SessionEnded(jid) => bare(jid).to_owned(),
         InputKind::Tick | InputKind::Import(_) | InputKind::Command(_) => String::new(),
     }
@@ -53,7 +53,7 @@ impl Unfinished {
                 None => (EVERYTHING, false),
             },
             InputKind::RosterChanged { owner, .. } => (Touched([key(owner), key(owner)]), false),
-            InputKind::SessionEnded(jid) => (Touched([key(jid), key(jid)]), false),
+            InputKind::SessionEnded(jid) | InputKind::RoomChanged(jid) => (Touched([key(jid), key(jid)]), false),
             InputKind::AccountRemoved(_) | InputKind::Tick | InputKind::Import(_) | InputKind::Command(_) => {
                 (EVERYTHING, false)
             }

@@ -33,7 +33,7 @@ use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 
 pub use decision::{Decision, Event, Need, Outcome};
-pub use input::{Facts, Input, InputKind, RoomAffiliation, RosterSubscription};
+pub use input::{Facts, Input, InputKind, RoomAffiliation, RoomInfo, RosterSubscription};
 pub use queue::Completion;
 pub use settings::ServiceKind;
 

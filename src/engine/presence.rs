@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::rooms::{Occupant, Rooms, Stay};
+use super::rooms::{Conference, Occupant, Room, Rooms, Stay};
 use crate::jid::{BareJid, FullJid};
 use crate::ns;
 use crate::pubsub::store::NodeKey;
@@ -149,6 +149,9 @@ enum Undo {
     Resource(Arc<str>, FullJid, Option<Resource>),
     Query(Arc<str>, Option<Query>),
     Occupant(Stay, Option<Occupant>),
+    Conference(Arc<str>, Option<Conference>),
+    Room(Arc<str>, Option<Box<Room>>, Option<Known>),
+    Gone(Arc<str>, Option<String>),
 }
 
 impl Presences {
@@ -231,6 +234,13 @@ impl Presences {
     }
 
     fn exchange(&mut self, service: &Arc<str>, jid: &FullJid, new: Option<Resource>) -> Option<Resource> {
+        let features = new.as_ref().and_then(Resource::features).cloned();
+        let old = self.exchange_resource(service, jid, new);
+        self.rooms.note_features(service, jid, old.as_ref().and_then(Resource::features), features.as_ref());
+        old
+    }
+
+    fn exchange_resource(&mut self, service: &Arc<str>, jid: &FullJid, new: Option<Resource>) -> Option<Resource> {
         if let Some(new) = new {
             let known = self.services.entry(service.clone()).or_default();
             let old = known.everyone.entry(jid.to_bare()).or_default().insert(jid.resource().into(), new);
@@ -265,6 +275,27 @@ impl Presences {
     pub(crate) fn put_occupant(&mut self, stay: &Stay, new: Option<Occupant>) {
         let old = self.rooms.exchange(stay, new);
         self.undo.push(Undo::Occupant(stay.clone(), old));
+    }
+
+    /// Sets or removes what a room publishes of itself.
+    pub(crate) fn put_conference(&mut self, room: &Arc<str>, new: Option<Conference>) {
+        let old = self.rooms.exchange_conference(room, new);
+        self.undo.push(Undo::Conference(room.clone(), old));
+    }
+
+    /// Forgets a room with all who are in it, however many they are.
+    pub(crate) fn remove_room(&mut self, name: &Arc<str>) {
+        self.put_conference(name, None);
+        let room = self.rooms.take(name).map(Box::new);
+        let known = self.services.remove(name);
+        self.total -= known.as_ref().map_or(0, |known| known.count);
+        self.undo.push(Undo::Room(name.clone(), room, known));
+    }
+
+    /// Notes from which name on the store may hold something of occupants of a room that is gone; none if it does not.
+    pub(crate) fn put_gone(&mut self, room: &Arc<str>, from: Option<String>) {
+        let old = self.rooms.exchange_gone(room, from);
+        self.undo.push(Undo::Gone(room.clone(), old));
     }
 
     /// The query that asks for this hash.
@@ -350,6 +381,15 @@ impl Presences {
                 Undo::Resource(service, jid, old) => drop(self.exchange(&service, &jid, old)),
                 Undo::Query(key, old) => drop(self.exchange_query(&key, old)),
                 Undo::Occupant(stay, old) => drop(self.rooms.exchange(&stay, old)),
+                Undo::Conference(room, old) => drop(self.rooms.exchange_conference(&room, old)),
+                Undo::Gone(room, old) => drop(self.rooms.exchange_gone(&room, old)),
+                Undo::Room(name, room, known) => {
+                    self.rooms.put_back(&name, room.map(|room| *room));
+                    self.total += known.as_ref().map_or(0, |known| known.count);
+                    if let Some(known) = known {
+                        self.services.insert(name, known);
+                    }
+                }
             }
         }
     }

@@ -56,6 +56,8 @@ pub(crate) struct Host {
     pub(crate) policy: Policy,
     pub(crate) import: bool,
     pub(crate) events: bool,
+    /// Whether its rooms publish what they say of themselves.
+    pub(crate) conference_info: bool,
     /// Seconds between two looks at what services elsewhere have for the accounts; none if there are none.
     pub(crate) check_interval: Option<i64>,
     /// Seconds without interest after which a subscription ends that an account made by itself; none if it makes none.
@@ -140,6 +142,7 @@ impl Host {
             policy,
             import: config.boolean("import"),
             events: config.boolean("events"),
+            conference_info: kind == ServiceKind::Rooms && config.boolean("conference_info"),
             check_interval: Some(i64::try_from(config.number("check_interval")).unwrap_or(i64::MAX))
                 .filter(|interval| account && *interval > 0),
             auto_subscribe: (account && config.boolean("auto_subscribe"))

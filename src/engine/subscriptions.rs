@@ -110,7 +110,17 @@ impl Context<'_> {
     /// Tells a subscriber of the state it now has (section 12.14).
     pub(crate) fn tell_subscriber(&mut self, service: &ServiceRef, node: &Node, subscription: &Subscription) {
         let body = subscription_body(node, &subscription.jid, subscription.state);
-        self.notify_one(service, node, subscription.jid.as_str(), &body, None);
+        for address in self.addresses(service, &subscription.jid) {
+            self.notify_one(service, node, address.as_str(), &body, None);
+        }
+    }
+
+    /// Where a subscriber is told something: what happens in a room is for its clients that are there.
+    fn addresses(&self, service: &ServiceRef, jid: &Jid) -> Vec<Jid> {
+        if service.in_room() {
+            return self.places_of(service.room(), jid).into_iter().map(Jid::Full).collect();
+        }
+        vec![jid.clone()]
     }
 
     /// Tells the owners of a new or lost subscriber (`pubsub#notify_sub`).
@@ -246,9 +256,10 @@ impl Context<'_> {
             if self.decide(service, node, bare, affiliation, Action::Receive)?.is_err() {
                 return Ok(());
             }
-            let jid = subscription.jid.as_str();
             let contact = service.is_owner(subscription.jid.bare_str());
-            self.send_last_item(service, node, jid, contact)?;
+            for address in self.addresses(service, &subscription.jid) {
+                self.send_last_item(service, node, address.as_str(), contact)?;
+            }
         }
         Ok(())
     }

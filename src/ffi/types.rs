@@ -27,6 +27,9 @@ pub enum pam_pps_input_kind {
     PAM_PPS_INPUT_IMPORT = 6,
     /// A command of an administrator, as text; "help" lists them.
     PAM_PPS_INPUT_COMMAND = 7,
+    /// The room of the bare JID in `data` has another name, description or subject. The engine asks for them itself when
+    /// somebody comes to an empty room.
+    PAM_PPS_INPUT_ROOM_CHANGED = 8,
 }
 
 /// What a decision asks the host to do.
@@ -69,6 +72,9 @@ pub enum pam_pps_need_kind {
     PAM_PPS_NEED_IMPORT = 5,
     /// How does `jid` stand to the room `other_jid`, and has it voice there? Answer: `pam_pps_input_fact_room`.
     PAM_PPS_NEED_ROOM = 6,
+    /// What does the room `jid` say of itself? Answer: `pam_pps_input_fact_room_info`. Asked for rooms that publish it
+    /// (option "conference_info").
+    PAM_PPS_NEED_ROOM_INFO = 7,
 }
 
 /// How a roster has a contact, seen from the owner of the roster.

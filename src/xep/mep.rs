@@ -7,8 +7,11 @@
 //! `<item jid/>` as XEP-0045 (section 7.2.3) shows it to moderators; `unavailable` when that client left, with status 303 and the new
 //! nick when it has another one. What only the host knows, affiliation and voice, is asked when it matters. Requests for
 //! nodes that an occupant does not have stay with the host, which relays them to the person behind (avatars, keys).
+//!
+//! Whoever leaves takes along what it published, at once. When a room is destroyed, nobody finds its occupants any more, and
+//! the store forgets them in steps.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::requests::action;
@@ -18,17 +21,21 @@ use crate::engine::context::{Asker, Context, Handled, ServiceRef};
 use crate::engine::event::Happened;
 use crate::engine::notify::{Audience, Reach};
 use crate::engine::presence::Resource;
-use crate::engine::rooms::{Occupant, Stay, stay};
+use crate::engine::rooms::{Occupant, Stay, stay, stays_in};
 use crate::engine::settings::Host;
 use crate::engine::subscriptions::Ending;
 use crate::jid::{FullJid, Jid};
 use crate::ns;
 use crate::pubsub::config::SendLastPublishedItem;
-use crate::pubsub::{Node, Refusal};
+use crate::pubsub::{Node, Refusal, SubscriptionState};
 use crate::stanza::{Condition, ErrorType, IqType, PubsubCondition, Stanza, StanzaError};
+use crate::time::Timestamp;
 
 /// Subscriptions read from the store at a time.
 const CHUNK: usize = 1_000;
+
+/// Services of occupants of a destroyed room that one tick removes; the next one follows at once if there are more.
+const STEP: usize = 500;
 
 pub(crate) struct Mep;
 
@@ -71,7 +78,7 @@ impl Extension for Mep {
         let renamed = x.into_iter().flat_map(|x| x.children()).any(|child| child.attr("code") == Some("303"));
         match (stanza.r#type, item.attr("nick")) {
             ("", _) => {
-                context.enter(to, from.resource(), &session);
+                context.enter(to, from.resource(), &session)?;
                 context.resource_came(to, stanza.element, &session)
             }
             ("unavailable", Some(nick)) if renamed => {
@@ -87,16 +94,28 @@ impl Extension for Mep {
         let (service, node, there) = match event {
             Happened::NodeCreated { service, node, .. } => (service, node, true),
             Happened::NodeDeleted { service, node, .. } => (service, node, false),
+            Happened::SubscriptionChanged { service, jid, new, .. } if *new != SubscriptionState::None => {
+                context.note_subscribed(service.room(), jid);
+                return Ok(());
+            }
             _ => return Ok(()),
         };
         let Some(occupant) = context.memory.presences.rooms().occupant(&service.name) else { return Ok(()) };
         let mut nodes = occupant.nodes.as_ref().clone();
         let changed = if there { nodes.insert(node.name.as_str().into()) } else { nodes.remove(node.name.as_str()) };
         if changed {
-            let occupant = Occupant { nodes: Arc::new(nodes), ..occupant.clone() };
+            let occupant = Occupant { nodes: Arc::new(nodes), published: true, ..occupant.clone() };
             context.memory.presences.put_occupant(&service.name, Some(occupant));
         }
         Ok(())
+    }
+
+    fn next_tick(&self, context: &mut Context<'_>) -> Option<Timestamp> {
+        context.memory.presences.rooms().next_gone().map(|_| context.now)
+    }
+
+    fn on_tick(&self, context: &mut Context<'_>) -> Handled<()> {
+        context.remove_gone()
     }
 }
 
@@ -199,25 +218,36 @@ impl Context<'_> {
     }
 
     /// A client is in the room under that nick.
-    fn enter(&mut self, room: &ServiceRef, nick: &str, session: &FullJid) {
+    fn enter(&mut self, room: &ServiceRef, nick: &str, session: &FullJid) -> Handled<()> {
         let rooms = self.memory.presences.rooms();
         if rooms.by_session(&room.name, session).is_some() {
-            return;
+            return Ok(());
         }
-        let stay = match rooms.by_nick(&room.name, nick).cloned() {
-            Some(stay) => stay,
-            None => stay(&room.name, &self.memory.ids.random()),
+        if rooms.count(&room.name) == 0 {
+            self.room_described(room)?;
+            self.end_stale_subscriptions(room)?;
+        }
+        let rooms = self.memory.presences.rooms();
+        let subscribed = rooms
+            .stays_of(&room.name, session.bare_str())
+            .any(|stay| rooms.occupant(stay).is_some_and(|occupant| occupant.subscribed));
+        let (stay, known) = match rooms.by_nick(&room.name, nick).cloned() {
+            Some(stay) => (stay.clone(), self.occupant(&stay)),
+            None => (stay(&room.name, &self.memory.ids.random()), None),
         };
-        let mut occupant =
-            self.occupant(&stay).unwrap_or_else(|| Occupant { nick: nick.into(), ..Occupant::default() });
-        let mut sessions = occupant.sessions.as_ref().clone();
-        sessions.insert(session.clone());
-        occupant.sessions = Arc::new(sessions);
+        let comes = known.is_none();
+        let mut occupant = known.unwrap_or_else(|| Occupant { nick: nick.into(), ..Occupant::default() });
+        Arc::make_mut(&mut occupant.sessions).insert(session.clone());
+        occupant.subscribed |= subscribed;
         self.memory.presences.put_occupant(&stay, Some(occupant));
+        if comes {
+            self.occupants_changed(room);
+        }
+        Ok(())
     }
 
     /// A client has another nick. What the occupant has moves along, unless other clients stay behind under the old nick, or
-    /// somebody is there under the new one already.
+    /// somebody is there under the new one already. What the client is subscribed to does in any case.
     fn rename(&mut self, room: &ServiceRef, nick: &str, session: &FullJid) -> Handled<()> {
         let rooms = self.memory.presences.rooms();
         let Some(stay) = rooms.by_session(&room.name, session).cloned() else { return Ok(()) };
@@ -231,20 +261,34 @@ impl Context<'_> {
             self.memory.presences.put_occupant(&stay, Some(occupant));
             return Ok(());
         }
+        let subscribed = occupant.subscribed;
         self.drop_session(&stay, session)?;
-        self.enter(room, nick, session);
+        self.enter(room, nick, session)?;
+        if subscribed {
+            self.note_subscribed(&room.name, &Jid::Full(session.clone()));
+        }
         Ok(())
     }
 
     /// A client has left the room: by itself, kicked, banned, or cut off.
     fn leave(&mut self, room: &ServiceRef, session: &FullJid) -> Handled<()> {
         let Some(stay) = self.memory.presences.rooms().by_session(&room.name, session).cloned() else { return Ok(()) };
+        let subscribed = self.occupant(&stay).is_some_and(|occupant| occupant.subscribed);
         self.memory.presences.put(&room.name, session, None);
         self.drop_session(&stay, session)?;
-        let alone = self.memory.presences.rooms().sessions_of(&room.name, session.bare_str()).is_empty();
+        if self.memory.presences.rooms().count(&room.name) == 0 {
+            self.memory.presences.put_conference(&room.name, None);
+        } else if self.memory.presences.rooms().occupant(&stay).is_none() {
+            self.occupants_changed(room);
+        }
+        // Most have not subscribed to anything: for them the store is not asked.
+        if !subscribed {
+            return Ok(());
+        }
+        let alone = self.memory.presences.rooms().sessions_of(&room.name, session.bare_str()).next().is_none();
         for place in self.store().subscriptions_of(session.bare_str(), None)? {
             let subscribed = &place.subscription.jid;
-            let ended = subscribed.as_full().map_or(alone, |jid| jid == session);
+            let ended = alone || subscribed.as_full() == Some(session);
             let service = self.service_at(&crate::jid::BareJid::from_prepared(&place.service));
             let Some(service) = service.filter(|service| ended && service.in_room() && service.room() == &*room.name)
             else {
@@ -257,56 +301,86 @@ impl Context<'_> {
         Ok(())
     }
 
+    /// Notes that clients of that JID have subscribed to something in the room, which ends when they leave.
+    fn note_subscribed(&mut self, room: &str, jid: &Jid) {
+        let stays: Vec<Stay> = self.memory.presences.rooms().stays_of(room, jid.bare_str()).cloned().collect();
+        for stay in stays {
+            if let Some(occupant) = self.occupant(&stay).filter(|occupant| !occupant.subscribed) {
+                self.memory.presences.put_occupant(&stay, Some(Occupant { subscribed: true, ..occupant }));
+            }
+        }
+    }
+
+    /// Nobody is in the room: whoever is subscribed to its nodes was there when the server ended.
+    fn end_stale_subscriptions(&mut self, room: &ServiceRef) -> Handled<()> {
+        let Some(row) = self.stored_service(room)?.filter(|row| row.nodes > 0) else { return Ok(()) };
+        self.flush()?;
+        for node in self.store().nodes(row.key, None, usize::MAX)? {
+            if node.counters.subscribers == 0 {
+                continue;
+            }
+            let Some(node) = self.node(room, node.name.as_str())? else { continue };
+            for subscription in self.store().subscriptions(node.key, None, usize::MAX)? {
+                self.end_subscription(room, &node, &subscription, Ending::Silent)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes a client from an occupant; with the last one all that the occupant has goes, silently.
     fn drop_session(&mut self, stay: &Stay, session: &FullJid) -> Handled<()> {
-        let Some(occupant) = self.occupant(stay) else { return Ok(()) };
+        let Some(mut occupant) = self.occupant(stay) else { return Ok(()) };
         if occupant.sessions.len() == 1 && occupant.sessions.contains(session) {
-            return self.drop_occupant(stay);
+            return self.drop_occupant(stay, &occupant);
         }
-        let mut sessions = occupant.sessions.as_ref().clone();
-        sessions.remove(session);
-        let occupant = Occupant { sessions: Arc::new(sessions), ..occupant };
+        Arc::make_mut(&mut occupant.sessions).remove(session);
         self.memory.presences.put_occupant(stay, Some(occupant));
         Ok(())
     }
 
-    fn drop_occupant(&mut self, stay: &Stay) -> Handled<()> {
-        // Most have published nothing: for them the store is not asked.
-        if self.occupant(stay).is_some_and(|occupant| !occupant.nodes.is_empty())
-            && let Some(service) = self.occupant_service(stay)
-        {
-            self.remove_service(&service)?;
-        } else if let Some(service) = self.occupant_service(stay)
-            && let Some(row) = self.stored_service(&service)?
-        {
-            self.change().delete_service(row.key)?;
-            self.memory.cache.remove_service(stay);
-        }
+    fn drop_occupant(&mut self, stay: &Stay, occupant: &Occupant) -> Handled<()> {
+        let service = self.occupant_service(stay);
         self.memory.presences.put_occupant(stay, None);
-        Ok(())
+        // Most have published nothing: for them the store is not asked.
+        match service.filter(|_| occupant.published) {
+            Some(service) => self.remove_service(&service),
+            None => Ok(()),
+        }
     }
 
-    /// The room was destroyed, or begins anew: all that it and its occupants had goes, silently.
+    /// The room was destroyed, or begins anew: all that it and its occupants had goes, silently. From now on nobody finds
+    /// the occupants; what the store holds of them is removed in steps.
     pub(crate) fn room_removed(&mut self, room: &ServiceRef) -> Handled<()> {
-        for stay in self.memory.presences.rooms().stays(&room.name) {
-            if let Some(occupant) = self.occupant(&stay) {
-                for session in occupant.sessions.iter() {
-                    self.memory.presences.put(&room.name, session, None);
-                }
-            }
-            self.drop_occupant(&stay)?;
+        if self.memory.presences.rooms().count(&room.name) > 0 {
+            self.memory.presences.remove_room(&room.name);
+            self.memory.presences.put_gone(&room.name, Some(stays_in(&room.name).0));
+            self.wake_at(self.now);
         }
         self.remove_service(room)
+    }
+
+    /// Removes from the store what some occupants of a destroyed room had.
+    fn remove_gone(&mut self) -> Handled<()> {
+        let Some((room, from, to)) = self.memory.presences.rooms().next_gone() else { return Ok(()) };
+        let found = self.store().services_between(&from, &to, STEP)?;
+        for service in &found {
+            // The room may be there again, with others in it.
+            if self.memory.presences.rooms().occupant(&service.jid).is_none() {
+                self.change().delete_service(service.key)?;
+                self.memory.cache.remove_service(&service.jid);
+            }
+        }
+        let last = found.last().filter(|_| found.len() == STEP);
+        // The least name that is greater.
+        self.memory.presences.put_gone(&room, last.map(|last| format!("{}\0", last.jid)));
+        Ok(())
     }
 
     /// Who gets an event of a room or an occupant: whoever is there and asked for it, and whoever is there and subscribed.
     pub(crate) fn room_audience(&mut self, service: &ServiceRef, node: &Node, _reach: Reach) -> Handled<Audience> {
         let room = service.room();
-        let mut recipients: Vec<Arc<str>> = Vec::new();
-        for (bare, resources) in self.memory.presences.everyone(room) {
-            let wanting = resources.iter().filter(|(_, resource)| resource.wants(node.name.as_str()));
-            recipients.extend(wanting.map(|(name, _)| Arc::from(format!("{bare}/{name}"))));
-        }
+        let wanting = self.memory.presences.rooms().wanting(room, node.name.as_str());
+        let mut recipients: Vec<Arc<str>> = wanting.map(FullJid::shared).collect();
         let mut after = None;
         let mut subscribed = BTreeSet::new();
         loop {
@@ -321,20 +395,18 @@ impl Context<'_> {
                 break;
             }
         }
-        if !subscribed.is_empty() {
-            let known: HashSet<Arc<str>> = recipients.iter().cloned().collect();
-            let more = subscribed.iter().map(FullJid::as_str).filter(|jid| !known.contains(*jid));
-            recipients.extend(more.map(Arc::from));
-        }
+        let presences = &self.memory.presences;
+        let wants = |jid: &FullJid| presences.resource(room, jid).is_some_and(|known| known.wants(node.name.as_str()));
+        recipients.extend(subscribed.iter().filter(|jid| !wants(jid)).map(FullJid::shared));
         Ok(Audience { others: recipients.into(), ..Audience::default() })
     }
 
     /// The clients in the room that a subscriber's JID stands for.
-    fn places_of(&self, room: &str, jid: &Jid) -> Vec<FullJid> {
+    pub(crate) fn places_of(&self, room: &str, jid: &Jid) -> Vec<FullJid> {
         let rooms = self.memory.presences.rooms();
         match jid {
             Jid::Full(jid) => rooms.by_session(room, jid).map(|_| jid.clone()).into_iter().collect(),
-            Jid::Bare(jid) => rooms.sessions_of(room, jid.as_str()),
+            Jid::Bare(jid) => rooms.sessions_of(room, jid.as_str()).cloned().collect(),
         }
     }
 
@@ -363,7 +435,7 @@ impl Context<'_> {
         for name in wanted {
             for (service, node) in self.nodes_in_room(room, name)? {
                 let on_presence = node.config.send_last_published_item == SendLastPublishedItem::OnSubAndPresence;
-                if sent.insert(node.key) && on_presence {
+                if sent.insert(node.key) && on_presence && !self.follows_at_once(&service, &node) {
                     self.send_last_item(&service, &node, jid.as_str(), false)?;
                 }
             }

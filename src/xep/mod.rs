@@ -6,6 +6,7 @@
 mod archive;
 mod authorization;
 mod caps;
+mod conference;
 mod disco;
 mod filter;
 mod items;
@@ -40,6 +41,7 @@ pub(crate) const EXTENSIONS: &[&dyn Extension] = &[
     &archive::Archive,
     &pep::Pep,
     &mep::Mep,
+    &conference::ConferenceInfo,
     &pps::Pps,
     &pam::Pam,
     &filter::Filter,

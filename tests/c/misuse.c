@@ -166,6 +166,8 @@ static void nothing_at_all(void) {
     EXPECT(pam_pps_input_fact_bool(input, 1, NULL, 2, NULL, 0, true) == PAM_PPS_RESULT_NULL_POINTER);
     EXPECT(pam_pps_input_fact_roster(NULL, TEXT("a@b"), TEXT("c@d"), 1, NULL, 0) == PAM_PPS_RESULT_NULL_POINTER);
     EXPECT(pam_pps_input_fact_roster(input, TEXT("a@b"), TEXT("c@d"), 1, NULL, 1) == PAM_PPS_RESULT_NULL_POINTER);
+    EXPECT(pam_pps_input_fact_room_info(NULL, TEXT("a@b"), TEXT("c"), NULL, 0, NULL, 0) == PAM_PPS_RESULT_NULL_POINTER);
+    EXPECT(pam_pps_input_fact_room_info(input, TEXT("a@b"), TEXT("c"), NULL, 0, NULL, 1) == PAM_PPS_RESULT_NULL_POINTER);
     EXPECT(pam_pps_outcome_count(NULL) == 0 && pam_pps_outcome_kind(NULL, 0) == 0 && pam_pps_outcome_time(NULL, 0) == 0);
     EXPECT(pam_pps_outcome_need_kind(NULL, 0) == 0 && pam_pps_outcome_recipient_count(NULL, 0) == 0);
     EXPECT(empty(pam_pps_outcome_stanza(NULL, 0)) && empty(pam_pps_outcome_stanza_id(NULL, 0)));
@@ -223,7 +225,7 @@ static void wrong_values(void) {
         if (kind < 1 || kind > 4) {
             EXPECT(pam_pps_engine_features(engine, TEXT("a.example"), kind, &text) == PAM_PPS_RESULT_INVALID_ARGUMENT);
         }
-        if (kind < 1 || kind > 7) {
+        if (kind < 1 || kind > 8) {
             EXPECT(pam_pps_input_new(kind, TEXT("x")) == NULL);
         }
         if (kind < 1 || kind > 5 || kind == PAM_PPS_NEED_ROSTER) {
@@ -242,6 +244,8 @@ static void wrong_values(void) {
     EXPECT(pam_pps_input_fact_bool(input, 1, broken, sizeof broken, NULL, 0, true) == PAM_PPS_RESULT_INVALID_UTF8);
     pam_pps_slice group = {broken, sizeof broken};
     EXPECT(pam_pps_input_fact_roster(input, TEXT("a@b"), TEXT("c@d"), 1, &group, 1) == PAM_PPS_RESULT_INVALID_UTF8);
+    EXPECT(pam_pps_input_fact_room_info(input, TEXT("a@b"), TEXT("c"), broken, sizeof broken, NULL, 0) ==
+           PAM_PPS_RESULT_INVALID_UTF8);
     pam_pps_input_free(input);
 
     input = pam_pps_input_new(PAM_PPS_INPUT_ROSTER_CHANGED, TEXT("juliet@a.example"));
@@ -258,7 +262,7 @@ static void wrong_values(void) {
         {1, "<!DOCTYPE a><a/>"}, {1, "<presence from='x@y/z' to='w@elsewhere.example'/>"}, {3, ""}, {3, "@@"}, {3, "a.example"},
         {4, ""}, {4, "nobody@nowhere.example"}, {4, "@"}, {5, ""}, {5, "juliet@a.example"}, {6, ""}, {6, "<import/>"},
         {6, "<import xmlns='urn:pam_pps:import:1' service='x'/>"}, {7, ""}, {7, "nonsense"}, {7, "list-nodes"},
-        {7, "delete-node juliet@a.example"}, {7, "list-nodes \xC3\xA9"},
+        {7, "delete-node juliet@a.example"}, {8, ""}, {8, "@"}, {8, "juliet@a.example"}, {8, "nobody@nowhere.example"}, {7, "list-nodes \xC3\xA9"},
     };
     for (size_t i = 0; i < sizeof senseless / sizeof senseless[0]; i++) {
         outcome = NULL;

@@ -8,6 +8,7 @@ pub(crate) enum Call {
     SessionEnded(String),
     /// An account or a room.
     AccountRemoved(String),
+    RoomChanged(String),
     RosterChanged {
         owner: String,
         contact: String,
@@ -23,6 +24,7 @@ pub(crate) enum Fact {
     Blocked { owner: String, contact: String, blocked: bool },
     Import { service: String, done: bool },
     Room { who: String, room: String, affiliation: String, voice: bool },
+    RoomInfo { room: String, name: String, description: String, subject: String },
 }
 
 /// How two stand, seen from the owner's roster.
@@ -72,6 +74,7 @@ pub(crate) enum Question {
     Blocked { owner: String, contact: String },
     Import(String),
     Room { who: String, room: String },
+    RoomInfo(String),
 }
 
 /// One decision.

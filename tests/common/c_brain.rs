@@ -93,6 +93,17 @@ unsafe extern "C" {
         affiliation: u32,
         voice: bool,
     ) -> u32;
+    fn pam_pps_input_fact_room_info(
+        input: *mut RawInput,
+        room: *const u8,
+        room_len: usize,
+        name: *const u8,
+        name_len: usize,
+        description: *const u8,
+        description_len: usize,
+        subject: *const u8,
+        subject_len: usize,
+    ) -> u32;
     fn pam_pps_outcome_take_input(outcome: *mut RawOutcome) -> *mut RawInput;
     fn pam_pps_outcome_count(outcome: *const RawOutcome) -> usize;
     fn pam_pps_outcome_free(outcome: *mut RawOutcome);
@@ -266,6 +277,7 @@ fn unsafe_read(outcome: *mut RawOutcome, index: usize) -> Result<Decided, String
                 4 => Question::Blocked { owner: jid()?, contact: other()? },
                 5 => Question::Import(jid()?),
                 6 => Question::Room { who: jid()?, room: other()? },
+                7 => Question::RoomInfo(jid()?),
                 kind => return Err(format!("{kind} is no kind of need")),
             }),
             5 => Decided::Wake(pam_pps_outcome_time(outcome, index)),
@@ -282,6 +294,7 @@ impl Brain for CBrain {
             Call::Tick => (2, "", ""),
             Call::SessionEnded(jid) => (3, jid.as_str(), ""),
             Call::AccountRemoved(jid) => (4, jid.as_str(), ""),
+            Call::RoomChanged(jid) => (8, jid.as_str(), ""),
             Call::RosterChanged { owner, contact } => (5, owner.as_str(), contact.as_str()),
         };
         // SAFETY: an input that still waits is ours; the new one copies what it is given.
@@ -320,6 +333,22 @@ impl Brain for CBrain {
                             room.len(),
                             place,
                             *voice,
+                        )
+                    }
+                }
+                Fact::RoomInfo { room, name, description, subject } => {
+                    // SAFETY: a live input, and texts that outlive the call.
+                    unsafe {
+                        pam_pps_input_fact_room_info(
+                            self.input,
+                            room.as_ptr(),
+                            room.len(),
+                            name.as_ptr(),
+                            name.len(),
+                            description.as_ptr(),
+                            description.len(),
+                            subject.as_ptr(),
+                            subject.len(),
                         )
                     }
                 }

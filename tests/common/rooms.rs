@@ -34,6 +34,9 @@ pub(crate) struct Room {
     occupants: BTreeMap<String, Occupant>,
     affiliations: BTreeMap<String, String>,
     moderated: bool,
+    name: String,
+    description: String,
+    subject: String,
 }
 
 impl Room {
@@ -67,12 +70,20 @@ impl World {
         Fact::Room { who: who.to_owned(), room: room.to_owned(), affiliation, voice }
     }
 
+    /// What a room says of itself.
+    pub(crate) fn room_info(&self, room: &str) -> Fact {
+        let found = self.rooms.get(room).cloned().unwrap_or_default();
+        let Room { name, description, subject, .. } = found;
+        Fact::RoomInfo { room: room.to_owned(), name, description, subject }
+    }
+
     /// A stanza to the chat service.
     pub(crate) fn for_rooms(&mut self, stanza: Element) -> Result<(), String> {
         let to = stanza.get("to").unwrap_or_default().to_owned();
         let nick = resource_of(&to).to_owned();
         match (stanza.name.as_str(), nick.is_empty()) {
             ("presence", false) => self.room_presence(&stanza, bare(&to), &nick),
+            ("message", true) => self.room_message(&stanza, &to),
             ("iq", true) => self.room_iq(stanza, &to),
             ("iq", false) => self.occupant_iq(stanza, bare(&to), &nick),
             _ => Ok(()),
@@ -208,26 +219,48 @@ impl World {
                 self.queue.push_back(stanza.reply("result"));
             }
             OWNER => {
-                let form = child.child(FORMS, "x");
-                let moderated = form.into_iter().flat_map(Element::children).any(|field| {
-                    field.get("var") == Some("muc#roomconfig_moderatedroom")
-                        && field.child(FORMS, "value").is_some_and(|value| value.text() == "1")
-                });
+                let fields = child.child(FORMS, "x").into_iter().flat_map(Element::children);
                 if let Some(found) = self.rooms.get_mut(room) {
-                    found.moderated = moderated;
+                    for field in fields {
+                        let value = field.child(FORMS, "value").map(Element::text).unwrap_or_default();
+                        match field.get("var") {
+                            Some("muc#roomconfig_moderatedroom") => found.moderated = value == "1",
+                            Some("muc#roomconfig_roomname") => found.name = value,
+                            Some("muc#roomconfig_roomdesc") => found.description = value,
+                            _ => {}
+                        }
+                    }
                 }
                 self.queue.push_back(stanza.reply("result"));
                 self.tell_of_configuration(room);
+                self.feed(&Call::RoomChanged(room.to_owned()))?;
             }
             _ => self.refuse(&stanza, "service-unavailable"),
         }
         Ok(())
     }
 
+    /// Somebody says what is being talked about.
+    fn room_message(&mut self, stanza: &Element, room: &str) -> Result<(), String> {
+        let from = stanza.get("from").unwrap_or_default();
+        let subject = stanza.child(super::xml::CLIENT, "subject");
+        let nick = self.rooms.get(room).and_then(|found| found.nick_of(from));
+        let (Some(subject), Some(nick)) = (subject, nick) else { return Ok(()) };
+        if let Some(found) = self.rooms.get_mut(room) {
+            found.subject = subject.text();
+        }
+        let news = Element::stanza("message").with("type", "groupchat").with("from", &format!("{room}/{nick}"));
+        self.tell_all(room, &news.with_child(subject.clone()));
+        self.feed(&Call::RoomChanged(room.to_owned())).map(drop)
+    }
+
     fn tell_of_configuration(&mut self, room: &str) {
         let status = Element::new(MUC_USER, "status").with("code", "104");
         let news = Element::stanza("message").with("type", "groupchat").with("from", room);
-        let news = news.with_child(Element::new(MUC_USER, "x").with_child(status));
+        self.tell_all(room, &news.with_child(Element::new(MUC_USER, "x").with_child(status)));
+    }
+
+    fn tell_all(&mut self, room: &str, news: &Element) {
         let occupants = self.rooms.get(room).into_iter().flat_map(|room| room.occupants.values());
         let there: Vec<String> = occupants.flat_map(|occupant| occupant.sessions.keys().cloned()).collect();
         for full in there {

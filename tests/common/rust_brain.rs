@@ -1,8 +1,8 @@
 //! The engine through its Rust API and `handle`.
 
 use pam_pps::{
-    Config, Decision, Engine, Input, InputKind, Need, RoomAffiliation, RosterSubscription, ServiceKind, Timestamp,
-    Where,
+    Config, Decision, Engine, Input, InputKind, Need, RoomAffiliation, RoomInfo, RosterSubscription, ServiceKind,
+    Timestamp, Where,
 };
 
 use super::brain::{Brain, Call, Decided, Fact, Kind, Place, Question, Setup, Stance};
@@ -56,6 +56,7 @@ fn decided(decision: Decision) -> Decided {
             Need::Blocked { owner, contact } => Question::Blocked { owner, contact },
             Need::Import(service) => Question::Import(service),
             Need::Room { who, room } => Question::Room { who, room },
+            Need::RoomInfo(room) => Question::RoomInfo(room),
         }),
         Decision::Wake(time) => Decided::Wake(time.micros()),
         _ => Decided::Other,
@@ -69,6 +70,7 @@ impl Brain for RustBrain {
             Call::Tick => Input::tick(),
             Call::SessionEnded(jid) => Input::session_ended(jid.as_str()),
             Call::AccountRemoved(jid) => Input::new(InputKind::AccountRemoved(jid.clone())),
+            Call::RoomChanged(jid) => Input::new(InputKind::RoomChanged(jid.clone())),
             Call::RosterChanged { owner, contact } => {
                 Input::new(InputKind::RosterChanged { owner: owner.clone(), contact: contact.clone() })
             }
@@ -93,6 +95,9 @@ impl Brain for RustBrain {
                 Fact::Admin { who, service, is_admin } => known.insert_admin(&who, &service, is_admin),
                 Fact::Blocked { owner, contact, blocked } => known.insert_blocked(&owner, &contact, blocked),
                 Fact::Import { service, done } => known.insert_import(&service, done),
+                Fact::RoomInfo { room, name, description, subject } => {
+                    known.insert_room_info(&room, RoomInfo { name, description, subject });
+                }
                 Fact::Room { who, room, affiliation, voice } => {
                     let affiliation = match affiliation.as_str() {
                         "outcast" => RoomAffiliation::Outcast,

@@ -203,6 +203,7 @@ impl World {
             }
             Question::Import(service) => Fact::Import { service, done: true },
             Question::Room { who, room } => self.room_fact(&who, &room),
+            Question::RoomInfo(room) => self.room_info(&room),
         }
     }
 

@@ -142,7 +142,7 @@ impl Host {
             Need::Admin { who, service } => input.facts.insert_admin(&who, &service, false),
             Need::Blocked { owner, contact } => input.facts.insert_blocked(&owner, &contact, false),
             Need::Import(service) => input.facts.insert_import(&service, true),
-            Need::Room { .. } => unreachable!("there are no rooms in this model"),
+            Need::Room { .. } | Need::RoomInfo(_) => unreachable!("there are no rooms in this model"),
         }
     }
 
