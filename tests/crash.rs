@@ -1,5 +1,6 @@
 //! A process that publishes and subscribes is killed with -9, twenty times at random moments, always on the same database.
 //! Afterwards everything that was acknowledged is there, nothing is there half, all lists agree, and SQLite finds no fault.
+//! What a room has published is there too; what its occupants have published is not.
 //!
 //! The process is this program itself, started for its test `victim`.
 
@@ -12,10 +13,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{env, fs, io, thread};
 
-use pam_pps::{Config, Decision, Engine, Input, Outcome, RosterSubscription, ServiceKind, Timestamp};
+use pam_pps::{Config, Decision, Engine, Input, Outcome, RoomAffiliation, RosterSubscription, ServiceKind, Timestamp};
 
 const JULIET: &str = "juliet@a.example";
 const ROMEO: &str = "romeo@a.example";
+const ROOM: &str = "coven@rooms.example";
 const DATABASE: &str = "PAM_PPS_CRASH_DATABASE";
 const START: &str = "PAM_PPS_CRASH_START";
 const ROUNDS: u64 = 20;
@@ -27,6 +29,9 @@ fn open(database: &Path) -> Engine {
     config.set("database", database.to_str().expect("the path is text")).expect("a file");
     let engine = Engine::open(&config).expect("the store opens");
     engine.serve("a.example", ServiceKind::Accounts, &Config::new()).expect("a host");
+    let mut rooms = Config::new();
+    rooms.set("conference_info", "false").expect("a boolean");
+    engine.serve("rooms.example", ServiceKind::Rooms, &rooms).expect("rooms");
     engine
 }
 
@@ -37,20 +42,28 @@ fn input(from: &str, to: &str, kind: &str, payload: &str) -> Input {
     input.facts.insert_account(ROMEO, true);
     input.facts.insert_roster(JULIET, ROMEO, RosterSubscription::Both, Vec::new());
     input.facts.insert_blocked(JULIET, ROMEO, false);
+    input.facts.insert_room(&format!("{from}/r"), ROOM, RoomAffiliation::None, true);
+    input.privileged = to == ROOM;
     input
+}
+
+fn two_items(number: usize) -> String {
+    let item = |half: &str| format!("<item id='{half}{number}'><x xmlns='urn:x' n='{number}'/></item>");
+    let publish = format!("<publish node='n'>{}{}</publish>", item("a"), item("b"));
+    format!("<pubsub xmlns='http://jabber.org/protocol/pubsub'>{publish}</pubsub>")
 }
 
 /// Request `number`: two items in one publish, or the beginning or end of a subscription that is shown publicly.
 fn request(number: usize) -> Input {
     if number.is_multiple_of(2) {
-        let item = |half: &str| format!("<item id='{half}{number}'><x xmlns='urn:x' n='{number}'/></item>");
-        let publish = format!("<publish node='n'>{}{}</publish>", item("a"), item("b"));
-        return input(
-            JULIET,
-            JULIET,
-            "set",
-            &format!("<pubsub xmlns='http://jabber.org/protocol/pubsub'>{publish}</pubsub>"),
-        );
+        // On the account, by the room, and by an occupant in turn.
+        let occupant = format!("{ROOM}/romeo");
+        let (from, to) = match number % 6 {
+            0 => (JULIET, JULIET),
+            2 => (ROOM, ROOM),
+            _ => (ROMEO, occupant.as_str()),
+        };
+        return input(from, to, "set", &two_items(number));
     }
     let (node, begins) = followed(number);
     let (name, mark) = if begins { ("subscribe", "<public xmlns='urn:xmpp:pps:0'/>") } else { ("unsubscribe", "") };
@@ -82,6 +95,15 @@ fn say(what: &str, number: usize) {
 fn victim() {
     let (Ok(database), Ok(start)) = (env::var(DATABASE), env::var(START)) else { return };
     let engine = open(Path::new(&database));
+    let presence = format!(
+        "<presence from='{ROOM}/romeo' to='{ROOM}'><x xmlns='http://jabber.org/protocol/muc#user'>\
+         <item jid='{ROMEO}/r'/></x></presence>"
+    );
+    engine.handle(NOW, &Input::stanza(presence)).expect("it makes sense");
+    // A node with room for all of it; the room and the account have theirs already.
+    let made =
+        engine.handle(NOW, &input(ROMEO, &format!("{ROOM}/romeo"), "set", &create("n"))).expect("it makes sense");
+    assert!(answer(&made).is_some_and(|answer| answer.contains("type='result'")), "{made:?}");
     let under_way = Arc::new(AtomicUsize::new(0));
     for number in start.parse().expect("a number").. {
         while under_way.load(Ordering::Acquire) > 32 {
@@ -156,7 +178,7 @@ fn kill_once(database: &Path, start: usize, acknowledged: usize, delay: Duration
 
 fn ask(engine: &Engine, from: &str, to: &str, payload: &str) -> String {
     let mut input = input(from, to, "get", payload);
-    input.privileged = from == JULIET;
+    input.privileged = from == JULIET || to == ROOM;
     let outcome = engine.handle(NOW, &input).expect("it makes sense");
     let answer = answer(&outcome).unwrap_or_else(|| panic!("no answer in {outcome:?}")).to_owned();
     assert!(answer.contains("type='result'"), "{answer}");
@@ -168,14 +190,14 @@ fn values(text: &str, before: &str) -> Vec<String> {
     text.split(before).skip(1).filter_map(|rest| Some(rest.split_once('\'')?.0.to_owned())).collect()
 }
 
-/// All item ids, oldest first.
-fn items(engine: &Engine) -> Vec<String> {
+/// All item ids of an account or a room, oldest first.
+fn items(engine: &Engine, service: &str) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     loop {
         let after = all.last().map(|id| format!("<after>{id}</after>")).unwrap_or_default();
         let set = format!("<set xmlns='http://jabber.org/protocol/rsm'><max>500</max>{after}</set>");
         let payload = format!("<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='n'/>{set}</pubsub>");
-        let answer = ask(engine, JULIET, JULIET, &payload);
+        let answer = ask(engine, service, service, &payload);
         let page = values(&answer, "<item id='");
         let count: usize =
             answer.split("<count>").nth(1).and_then(|rest| rest.split('<').next()?.parse().ok()).unwrap_or(0);
@@ -211,17 +233,19 @@ fn lists(engine: &Engine) -> [BTreeSet<String>; 4] {
 
 fn check(database: &Path, all: &BTreeSet<usize>, last: &Said) {
     let engine = open(database);
-    let found = items(&engine);
-    let numbers: Vec<usize> = found.iter().map(|id| id[1..].parse().expect("ids are ours")).collect();
-    assert!(numbers.is_sorted(), "the order is that of publication");
-    let present: BTreeSet<&str> = found.iter().map(String::as_str).collect();
-    assert_eq!(present.len(), found.len(), "no item is there twice");
-    for number in all.iter().filter(|number| **number % 2 == 0) {
-        assert!(present.contains(&*format!("a{number}")), "item a{number} was acknowledged and is gone");
-    }
-    for id in &present {
-        let other = id.strip_prefix('a').map_or_else(|| format!("a{}", &id[1..]), |rest| format!("b{rest}"));
-        assert!(present.contains(&*other), "{id} is there without {other}");
+    for (service, place) in [(JULIET, 0), (ROOM, 2)] {
+        let found = items(&engine, service);
+        let numbers: Vec<usize> = found.iter().map(|id| id[1..].parse().expect("ids are ours")).collect();
+        assert!(numbers.is_sorted(), "the order is that of publication");
+        let present: BTreeSet<&str> = found.iter().map(String::as_str).collect();
+        assert_eq!(present.len(), found.len(), "no item is there twice");
+        for number in all.iter().filter(|number| **number % 6 == place) {
+            assert!(present.contains(&*format!("a{number}")), "item a{number} was acknowledged and is gone");
+        }
+        for id in &present {
+            let other = id.strip_prefix('a').map_or_else(|| format!("a{}", &id[1..]), |rest| format!("b{rest}"));
+            assert!(present.contains(&*other), "{id} is there without {other}");
+        }
     }
 
     let [subscribed, shown, public, managed] = lists(&engine);
@@ -241,6 +265,17 @@ fn check(database: &Path, all: &BTreeSet<usize>, last: &Said) {
         let said: Vec<String> = rows.map(|row| row.expect("a row")).collect();
         assert!(said.is_empty() || said == ["ok"], "{pragma}: {said:?}");
     }
+    let services = "SELECT group_concat(jid, ' ') FROM (SELECT jid FROM services ORDER BY jid)";
+    let services: String = connection.query_row(services, [], |row| row.get(0)).expect("names");
+    assert_eq!(services, format!("{ROOM} {JULIET}"), "nothing is left of occupants");
+}
+
+/// The request for a node that keeps all of its items.
+fn create(node: &str) -> String {
+    let field = |name: &str, value: &str| format!("<field var='pubsub#{name}'><value>{value}</value></field>");
+    let fields = [field("max_items", "max"), field("notify_retract", "false")].concat();
+    let form = format!("<configure><x xmlns='jabber:x:data' type='submit'>{fields}</x></configure>");
+    format!("<pubsub xmlns='http://jabber.org/protocol/pubsub'><create node='{node}'/>{form}</pubsub>")
 }
 
 #[test]
@@ -253,14 +288,13 @@ fn what_was_acknowledged_survives() {
     let database = folder.join("engine.sqlite");
     let engine = open(&database);
     for node in ["n", "s0", "s1", "s2", "s3", "s4"] {
-        let field = |name: &str, value: &str| format!("<field var='pubsub#{name}'><value>{value}</value></field>");
-        let form =
-            [field("access_model", "open"), field("max_items", "max"), field("notify_retract", "false")].concat();
-        let create =
-            format!("<create node='{node}'/><configure><x xmlns='jabber:x:data' type='submit'>{form}</x></configure>");
-        let payload = format!("<pubsub xmlns='http://jabber.org/protocol/pubsub'>{create}</pubsub>");
-        let outcome = engine.handle(NOW, &input(JULIET, JULIET, "set", &payload)).expect("it makes sense");
-        assert!(answer(&outcome).is_some_and(|answer| answer.contains("type='result'")), "{outcome:?}");
+        for service in [JULIET, ROOM] {
+            if service == JULIET || node == "n" {
+                let outcome =
+                    engine.handle(NOW, &input(service, service, "set", &create(node))).expect("it makes sense");
+                assert!(answer(&outcome).is_some_and(|answer| answer.contains("type='result'")), "{outcome:?}");
+            }
+        }
     }
     drop(engine);
 
