@@ -266,7 +266,8 @@ engine(Opts) ->
 domains(Host, Opts) ->
     [{Host, accounts, events(pairs(?OF_ACCOUNTS, inherit(Opts)))}
      | [{misc:expand_keyword(<<"@HOST@">>, Name, Host), component, service(Options, Opts)} || {Name, Options} <- services(Opts)]]
-	++ [{Domain, rooms, [{<<"conference_info">>, <<"false">>} | events(pairs(?OF_ROOMS, inherit(Opts)))]} || maps:get(rooms, Opts), Domain <- pam_pps_rooms:domains(Host)].
+	++ [{Domain, rooms, events([{<<"conference_info">>, <<"false">>} | pairs(?OF_ROOMS, inherit(Opts))])}
+	    || maps:get(rooms, Opts), Domain <- pam_pps_rooms:domains(Host)].
 
 %%%===================================================================
 %%% Internal functions
