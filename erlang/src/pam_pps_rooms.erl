@@ -9,10 +9,10 @@
 %% API
 -export([domains/1, start/2, stop/1, standing/2, publish/4, listed/2]).
 %% hooks
--export([filter_packet/1, muc_filter_presence/3, muc_process_iq/2, join_room/4, leave_room/4, room_destroyed/3, room_destroyed/4,
-	 remove_room/3, publish_in_room/5]).
+-export([filter_packet/1, muc_filter_presence/3, muc_process_iq/2, join_room/4, leave_room/4, room_destroyed/3,
+	 room_destroyed/4, publish_in_room/5]).
 %% spawned
--export([publish_now/4, forget_if_gone/1]).
+-export([publish_now/4]).
 
 -include("logger.hrl").
 -include("xmpp.hrl").
@@ -60,10 +60,19 @@ stop(Domain) ->
 
 %% @doc How somebody stands to a room. Not to be called in the room's process.
 -spec standing(jid(), jid()) -> standing().
-standing(Who, Room) ->
-    case call(Room, Who) of
-	{ok, Standing} -> Standing;
-	{error, _} -> {none, false}
+standing(Who, #jid{luser = Name, lserver = Domain}) ->
+    case mod_muc:find_online_room(Name, Domain) of
+	{ok, Room} ->
+	    Ref = erlang:monitor(process, Room, [{alias, reply_demonitor}]),
+	    ask(Room, {standing, Who, Ref}),
+	    receive
+		{Ref, Standing} -> Standing;
+		{'DOWN', Ref, _, _, _} -> {none, false}
+	    after ?PATIENCE ->
+		    erlang:demonitor(Ref, [flush]),
+		    receive {Ref, Standing} -> Standing after 0 -> {none, false} end
+	    end;
+	error -> {none, false}
     end.
 
 %% @doc Publishes an element as the room itself. An empty id has one made. In the room's own process (most hooks of mod_muc run
@@ -231,19 +240,6 @@ room_destroyed(ServerHost, Name, Domain, _Persistent) ->
 room_destroyed(_ServerHost, Name, Domain) ->
     forget(jid:make(Name, Domain)).
 
-%% A persistent room was destroyed, or is no persistent one any more.
--spec remove_room(binary(), binary(), binary()) -> ok.
-remove_room(_ServerHost, Name, Domain) ->
-    _ = spawn(?MODULE, forget_if_gone, [jid:make(Name, Domain)]),
-    ok.
-
--spec forget_if_gone(jid()) -> ok.
-forget_if_gone(Room) ->
-    case call(Room, Room) of
-	{error, gone} -> forget(Room);
-	_ -> ok
-    end.
-
 -spec muc_process_iq(iq() | ignore, #state{}) -> iq() | ignore | {stop, ignore}.
 muc_process_iq(#iq{meta = #{?MODULE := Question}}, State) ->
     answer_question(Question, State),
@@ -311,22 +307,6 @@ ask(Room, Question) ->
     IQ = #iq{type = get, from = Nowhere, to = Nowhere, sub_els = [#ping{}], meta = #{?MODULE => Question}},
     mod_muc_room:route(Room, IQ).
 
--spec call(jid(), jid()) -> {ok, standing()} | {error, gone | timeout}.
-call(#jid{luser = Name, lserver = Domain}, Who) ->
-    case mod_muc:find_online_room(Name, Domain) of
-	{ok, Room} ->
-	    Ref = erlang:monitor(process, Room, [{alias, reply_demonitor}]),
-	    ask(Room, {standing, Who, Ref}),
-	    receive
-		{Ref, Standing} -> {ok, Standing};
-		{'DOWN', Ref, _, _, _} -> {error, gone}
-	    after ?PATIENCE ->
-		    erlang:demonitor(Ref, [flush]),
-		    receive {Ref, Standing} -> {ok, Standing} after 0 -> {error, timeout} end
-	    end;
-	error -> {error, gone}
-    end.
-
 -spec forget(jid()) -> ok.
 forget(Room) ->
     Name = jid:encode(Room),
@@ -359,5 +339,4 @@ hooks() ->
      {join_room, join_room, 50},
      {leave_room, leave_room, 50},
      {room_destroyed, room_destroyed, 50},
-     {remove_room, remove_room, 50},
      {pam_pps_publish_in_room, publish_in_room, 50}].

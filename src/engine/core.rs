@@ -110,7 +110,9 @@ impl Core {
     }
 
     pub(crate) fn serve(&mut self, host: Host) -> Result<Arc<Hosts>> {
-        if host.policy.kind == Kind::Room {
+        // Where only the options are others, it is known who is there.
+        let known = self.host(&host.domain).is_some_and(|known| known.policy.kind == Kind::Room);
+        if host.policy.kind == Kind::Room && !known {
             self.forget_occupants(&host.domain)?;
         }
         // What is cached of nodes has the settings of before in it.

@@ -116,7 +116,7 @@ pub enum pam_pps_service_kind {
     /// A pubsub component.
     PAM_PPS_SERVICE_COMPONENT = 2,
     /// A chat service (XEP-0045), whose rooms and occupants publish (XEP-0316). What its occupants had published before is
-    /// removed: tell of those who are there after serving it.
+    /// removed, unless it is served already: tell of those who are there after serving it.
     PAM_PPS_SERVICE_ROOMS = 3,
 }
 

@@ -2,7 +2,8 @@
 -module(pam_pps_probe).
 -behaviour(gen_mod).
 
--export([start/2, stop/1, depends/2, mod_options/1, mod_doc/0, eval/1, engines/1, churn/1]).
+-export([start/2, stop/1, depends/2, mod_options/1, mod_doc/0, eval/1, engines/1, churn/1, muc_filter_message/3,
+	 pubsub_publish_item/6, filter_packet/1]).
 
 -include("ejabberd_commands.hrl").
 
@@ -46,6 +47,25 @@ churn(Times) ->
 	      lists:foreach(fun(Module) -> code:purge(Module), {module, Module} = code:load_file(Module) end, Modules),
 	      timer:sleep(20)
       end, lists:seq(1, Times)).
+
+%% In the process of a room: what it publishes on "cry" is heard by everybody.
+muc_filter_message(Message, _State, _Nick) ->
+    case fxml:get_path_s(xmpp:encode(Message), [{elem, <<"body">>}, cdata]) of
+	<<"cry">> ->
+	    Said = {xmlel, <<"said">>, [{<<"xmlns">>, <<"urn:cry">>}], []},
+	    {ok, _} = mod_pam_pps:publish_in_room(jid:remove_resource(xmpp:get_to(Message)), <<"urn:cry">>, Said, <<"cried">>);
+	_ -> ok
+    end,
+    Message.
+
+%% What was published last.
+pubsub_publish_item(_ServerHost, Node, _Publisher, Service, Id, Payload) ->
+    persistent_term:put(published, {Node, jid:encode(Service), Id, [Name || {xmlel, Name, _, _} <- Payload]}).
+
+%% Rooms take their time to show somebody to Romeo.
+filter_packet(Packet) ->
+    _ = [timer:sleep(200) || element(1, Packet) == presence, {<<"romeo">>, <<"localhost">>, _} <- [jid:tolower(xmpp:get_to(Packet))]],
+    Packet.
 
 specs() ->
     [#ejabberd_commands{name = pam_pps_eval, tags = [test], module = ?MODULE, function = eval, args = [{text, binary}],
