@@ -81,6 +81,10 @@ pub const PPS_SUBSCRIPTIONS: &str = "urn:xmpp:pps:subscriptions:0";
 pub const PPS_SUBSCRIBERS: &str = "urn:xmpp:pps:subscribers:0/";
 /// XEP-0465 in the wild: the form field that marks a subscription as public.
 pub const PPS_PUBLIC_FIELD: &str = "{urn:xmpp:pps:0}public";
+/// RFC 6121: rosters.
+pub const ROSTER: &str = "jabber:iq:roster";
+/// The node that shows who sees whose node `presence` (XEP-0207), and the mark of what waits for an answer there.
+pub const EVENTING_ROSTER: &str = "urn:pam_pps:roster:0";
 /// RFC 4287: Atom.
 pub const ATOM: &str = "http://www.w3.org/2005/Atom";
 /// XEP-0277: microblogs, whose items are Atom entries.

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::jid::{BareJid, Jid};
 use crate::pubsub::access::Relation;
 use crate::pubsub::config::{AccessModel, PublishModel};
-use crate::pubsub::policy::{Kind, Policy};
+use crate::pubsub::policy::{Eventing, Kind, PRESENCE, Policy};
 use crate::pubsub::store::{Service, Transaction};
 use crate::pubsub::{Action, Affiliation, Counters, Node, NodeConfig, Refusal, Standing, may};
 use crate::stanza::{Condition, PubsubCondition, StanzaError};
@@ -137,6 +137,14 @@ impl ServiceRef {
     /// Whether nodes belong to whoever the service belongs to, rather than to who made them.
     pub(crate) fn is_personal(&self) -> bool {
         self.host.policy.kind != Kind::Component
+    }
+
+    /// The profile of XEP-0207 that a node of that name is under. What the engine makes up is under none.
+    pub(crate) fn eventing(&self, node: &str) -> Option<Eventing> {
+        self.policy().eventing.filter(|profile| match profile {
+            Eventing::Presence => node == PRESENCE,
+            Eventing::Rooms | Eventing::Conversations => !xep::is_hidden_name(node),
+        })
     }
 
     /// The node as it is here: what is forced holds, whatever is stored, and from the moment on at which it is forced.

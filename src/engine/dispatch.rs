@@ -241,6 +241,9 @@ fn session_ended(context: &mut Context<'_>, jid: &FullJid) -> Handled<()> {
             context.resource_left(&service, jid)?;
         }
     }
+    for extension in EXTENSIONS {
+        extension.on_session_ended(context, jid)?;
+    }
     context.memory.presences.end_session(jid);
     Ok(())
 }

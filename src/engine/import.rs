@@ -13,6 +13,7 @@ use crate::pubsub::policy::Kind;
 use crate::pubsub::store::{NewSubscription, ServiceKey};
 use crate::pubsub::{Affiliation, Item, ItemId, Policy, SubId, SubscriptionOptions, SubscriptionState};
 use crate::time::Timestamp;
+use crate::xep::options::{Offered, read_options};
 use crate::xml::{Document, Element, Limits, Writer};
 
 #[derive(Debug, Default)]
@@ -106,8 +107,9 @@ fn import_node(
                 let state = child.attr("subscription").and_then(SubscriptionState::parse);
                 let state = state.unwrap_or(SubscriptionState::Subscribed);
                 let mut options = SubscriptionOptions::default();
+                let offered = Offered { bodies: account.is_none(), roomnick: None };
                 if let Some(Ok(form)) = child.child("x", ns::DATA_FORMS).map(Form::read)
-                    && let Ok((read, _)) = crate::xep::options::read_options(&options, &form, now, account.is_none())
+                    && let Ok((read, _)) = read_options(&options, &form, now, offered)
                 {
                     options = read;
                 }

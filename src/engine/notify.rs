@@ -13,7 +13,8 @@ use super::decision::Decision;
 use crate::jid::{BareJid, Jid};
 use crate::ns;
 use crate::pubsub::config::{ItemReply, Limit, NotificationType, SendLastPublishedItem};
-use crate::pubsub::store::Subscriber;
+use crate::pubsub::policy::Eventing;
+use crate::pubsub::store::{Place, Subscriber};
 use crate::pubsub::subscription::Expiry;
 use crate::pubsub::{Action, Affiliation, Item, Node, Subscription, SubscriptionState};
 use crate::time::Timestamp;
@@ -21,6 +22,9 @@ use crate::xml::Writer;
 
 /// Subscriptions read from the store at a time.
 const CHUNK: usize = 1_000;
+
+/// Resources of one account that a new subscriber is told of, the latest ones (XEP-0207).
+const PRESENCES: u64 = 100;
 
 /// Who gets an event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -271,8 +275,10 @@ impl Context<'_> {
         reply_to: Option<&Jid>,
     ) {
         let Audience { contacts, readers, summary, others } = audience;
+        // In a room or conversation it is the only sign of who speaks (XEP-0207, section 5).
+        let author = reply_to.filter(|_| shows_author(service));
         let reply_to = reply_to.filter(|_| service.is_account());
-        let all = [(contacts.into(), reply_to, None), (others, None, None), (readers.into(), None, summary)];
+        let all = [(contacts.into(), reply_to, None), (others, author, None), (readers.into(), author, summary)];
         for (recipients, reply_to, summary) in all {
             let recipients: Others = recipients;
             if recipients.is_empty() {
@@ -347,9 +353,20 @@ impl Context<'_> {
         if !node.config.deliver_notifications {
             return Ok(());
         }
+        if service.eventing(node.name.as_str()) == Some(Eventing::Presence) {
+            // One item for each resource: all of them are the present state.
+            let live_after = self.live_after(node);
+            let page = self.store().items(node.key, &node.counters, live_after, Place::Last, PRESENCES)?;
+            for item in page.rows {
+                let body = items_body(service, node, std::slice::from_ref(&item));
+                let reply_to = contact.then_some(&*item.publisher);
+                self.notify_one(service, node, to, &body, Some((item.published, reply_to)));
+            }
+            return Ok(());
+        }
         if let Some(item) = self.last_item(node)? {
             let body = items_body(service, node, std::slice::from_ref(&*item));
-            let reply_to = contact.then_some(&*item.publisher);
+            let reply_to = (contact || shows_author(service)).then_some(&*item.publisher);
             self.notify_one(service, node, to, &body, Some((item.published, reply_to)));
         }
         Ok(())
@@ -411,6 +428,11 @@ fn event_message(service: &ServiceRef, node: &Node, to: Option<&str>, body: &str
     }
     writer.start_ns("event", ns::PUBSUB_EVENT).raw(body).end();
     writer
+}
+
+/// Whether everybody is told who published: in rooms and conversations (XEP-0207).
+fn shows_author(service: &ServiceRef) -> bool {
+    matches!(service.policy().eventing, Some(Eventing::Rooms | Eventing::Conversations))
 }
 
 /// XEP-0163, section 4.3.1: whom to reply to.

@@ -128,6 +128,8 @@ pub(crate) struct Presences {
     total: usize,
     /// Resources that used XEP-0376 in their session.
     used_pam: HashSet<FullJid>,
+    /// Resources that have an item in the node `presence` of their account (XEP-0207).
+    publishing: HashSet<FullJid>,
     /// Nodes whose events a resource takes, by bare JID and resource; all of them if there is no entry.
     filters: HashMap<BareJid, HashMap<Box<str>, Vec<String>>>,
     /// Who is in which room.
@@ -186,9 +188,20 @@ impl Presences {
         self.used_pam.insert(jid.clone());
     }
 
+    /// Notes that the resource publishes its presence to a node.
+    pub(crate) fn note_publishing(&mut self, jid: &FullJid) {
+        self.publishing.insert(jid.clone());
+    }
+
+    /// Whether it does, and its session has not ended since.
+    pub(crate) fn is_publishing(&self, jid: &FullJid) -> bool {
+        self.publishing.contains(jid)
+    }
+
     /// Forgets what held for the session.
     pub(crate) fn end_session(&mut self, jid: &FullJid) {
         self.used_pam.remove(jid);
+        self.publishing.remove(jid);
         self.set_filter(jid, None);
     }
 

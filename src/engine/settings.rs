@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pubsub::NodeConfig;
 use crate::pubsub::config::{AccessModel, Limit};
-use crate::pubsub::policy::{CreateNodes, Kind, Policy};
+use crate::pubsub::policy::{CreateNodes, Eventing, Kind, Policy};
 use crate::pubsub::rules::Rules;
 use crate::pubsub::store::JournalLimits;
 use crate::xml::Limits;
@@ -79,13 +79,15 @@ pub(crate) type Hosts = HashMap<String, Arc<Host>>;
 
 impl Host {
     pub(crate) fn read(domain: &str, kind: ServiceKind, config: &Config) -> Result<Self> {
-        if !matches!(config.text("eventing"), "" | "false") {
-            return Err(unsupported("eventing"));
-        }
+        let eventing = eventing(kind, config.text("eventing"))?;
         let account = kind == ServiceKind::Accounts;
         // An account, a room and an occupant have the same defaults (XEP-0163 and XEP-0316, section 5 of each).
         let personal = kind != ServiceKind::Component;
-        let mut defaults = if personal { NodeConfig::account() } else { NodeConfig::component() };
+        let mut defaults = match eventing {
+            Some(profile @ (Eventing::Rooms | Eventing::Conversations)) => profile.defaults(),
+            _ if personal => NodeConfig::account(),
+            _ => NodeConfig::component(),
+        };
         let max_items = config.text("default_max_items");
         if !max_items.is_empty() {
             defaults.max_items = Limit::parse(max_items).ok_or_else(|| {
@@ -121,6 +123,7 @@ impl Host {
             max_nodes: if personal { u32::try_from(config.number("max_nodes")).unwrap_or(u32::MAX) } else { u32::MAX },
             max_bytes: if personal { config.number("max_bytes") } else { u64::MAX },
             owners_publish: config.text("room_publish") == "owners",
+            eventing,
             max_subscriptions: u32::try_from(config.number("max_subscriptions")).unwrap_or(u32::MAX),
             max_subscriptions_node: match config.number("max_subscriptions_node") {
                 0 => u32::MAX,
@@ -162,6 +165,16 @@ fn rules(config: &Config, option: &str, kind: ServiceKind) -> Result<Rules> {
     Ok(rules)
 }
 
-fn unsupported(option: &str) -> Error {
-    Error::new(ErrorKind::InvalidOption, format!("option \"{option}\": this version does not have it yet"))
+/// Which part of XEP-0207 the option asks for: accounts have one, components the others.
+fn eventing(kind: ServiceKind, text: &str) -> Result<Option<Eventing>> {
+    let wanted = match (kind, text) {
+        (_, "" | "false") => return Ok(None),
+        (ServiceKind::Accounts, "true") => return Ok(Some(Eventing::Presence)),
+        (ServiceKind::Component, "rooms") => return Ok(Some(Eventing::Rooms)),
+        (ServiceKind::Component, "conversations") => return Ok(Some(Eventing::Conversations)),
+        (ServiceKind::Accounts, _) => "a host with accounts takes true or false",
+        (ServiceKind::Component, _) => "a component takes \"rooms\" or \"conversations\"",
+        (ServiceKind::Rooms, _) => "a chat service does not have it",
+    };
+    Err(Error::new(ErrorKind::InvalidOption, format!("option \"eventing\" is \"{text}\", but {wanted}")))
 }

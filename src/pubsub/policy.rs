@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::NodeConfig;
+use super::config::{AccessModel, Limit, NotificationType, PublishModel, PublishNodeFull, SendLastPublishedItem};
 use super::rules::Rules;
 
 /// Whose service it is.
@@ -25,6 +26,50 @@ pub enum CreateNodes {
     Local,
     /// Administrators of the service.
     Admins,
+}
+
+/// The node of an account that stands for its presence (XEP-0207, section 3).
+pub const PRESENCE: &str = "presence";
+
+/// What is expressed by nodes that has a protocol of its own elsewhere (XEP-0207, option `eventing`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Eventing {
+    /// The node `presence` of an account: who is available where, and for whom.
+    Presence,
+    /// Every node of a component is a room.
+    Rooms,
+    /// Every node of a component is a conversation of two.
+    Conversations,
+}
+
+impl Eventing {
+    /// What its nodes are configured as unless something else is asked for (XEP-0207, section 8: `authorize`).
+    pub fn defaults(self) -> NodeConfig {
+        let common = NodeConfig { access_model: AccessModel::Authorize, ..NodeConfig::component() };
+        match self {
+            // An item for each resource; what is too old says nothing any more. Whoever comes or goes is told to the owner,
+            // as a change of the roster would be.
+            Self::Presence => NodeConfig {
+                max_items: Limit::Max,
+                publish_node_full: PublishNodeFull::DiscardOldest,
+                notify_sub: true,
+                ..common
+            },
+            Self::Rooms => NodeConfig {
+                publish_model: PublishModel::Subscribers,
+                tempsub: true,
+                send_last_published_item: SendLastPublishedItem::Never,
+                notification_type: NotificationType::Normal,
+                ..common
+            },
+            // What was said waits in the offline storage of who was away: it need not be said again.
+            Self::Conversations => NodeConfig {
+                send_last_published_item: SendLastPublishedItem::Never,
+                notification_type: NotificationType::Normal,
+                ..common
+            },
+        }
+    }
 }
 
 /// The settings of a service.
@@ -56,6 +101,8 @@ pub struct Policy {
     pub max_bytes: u64,
     /// Owners of a room publish to it (XEP-0316); otherwise the room alone does.
     pub owners_publish: bool,
+    /// The profile of XEP-0207 that it is under.
+    pub eventing: Option<Eventing>,
     /// Subscriptions of one bare JID at most.
     pub max_subscriptions: u32,
     /// Subscriptions to one node at most.
@@ -69,7 +116,10 @@ pub struct Policy {
 impl Policy {
     /// The configuration of a new node of that name for which nothing is asked.
     pub fn defaults_for(&self, name: &str) -> NodeConfig {
-        let mut config = self.defaults.as_ref().clone();
+        let mut config = match self.eventing {
+            Some(profile @ Eventing::Presence) if name == PRESENCE => profile.defaults(),
+            _ => self.defaults.as_ref().clone(),
+        };
         self.default_rules.apply(name, &mut config);
         config
     }

@@ -436,6 +436,8 @@ pub trait Transaction {
     fn delete_subscription(&mut self, subscription: SubscriptionKey) -> Result<()>;
     /// Those of every JID whose bare part is `bare`, in the order in which they were made.
     fn subscriptions_to(&mut self, node: NodeKey, bare: &str) -> Result<Vec<Subscription>>;
+    /// The one that has that name in the room; no two of a node have the same.
+    fn subscription_by_roomnick(&mut self, node: NodeKey, roomnick: &str) -> Result<Option<Subscription>>;
     /// Those of every JID, in the order in which they were made, those after `after`, at most `limit`.
     fn subscriptions(
         &mut self,

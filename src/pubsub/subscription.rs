@@ -1,5 +1,7 @@
 //! Subscriptions (XEP-0060, section 4.2) and their options (section 16.4.2).
 
+use std::sync::Arc;
+
 use super::store::{NodeKey, SubscriptionKey};
 use super::{SubId, spelled};
 use crate::jid::Jid;
@@ -62,6 +64,8 @@ pub struct SubscriptionOptions {
     pub subscription_type: SubscriptionType,
     /// `pubsub#subscription_depth`: levels, 0 for "all".
     pub subscription_depth: i64,
+    /// `roomnick`: the name in a room that is a node (XEP-0207, section 5).
+    pub roomnick: Option<Arc<str>>,
 }
 
 /// The values of `pubsub#show-values`; a value's place is its bit.
@@ -78,6 +82,7 @@ impl Default for SubscriptionOptions {
             show_values: 0,
             subscription_type: SubscriptionType::Items,
             subscription_depth: 1,
+            roomnick: None,
         }
     }
 }

@@ -78,6 +78,7 @@ suite! {
     subscriptions {
         subscribers,
         options_of_a_subscription,
+        names_in_a_room,
         several_of_one_jid,
         subscribers_page_by_page,
         pending,

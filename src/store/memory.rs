@@ -5,6 +5,7 @@
 
 mod journal;
 mod page;
+mod subscriptions;
 mod tables;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::pubsub::{Affiliation, Counters, Item, ItemId, Node, NodeConfig, NodeN
 use crate::time::Timestamp;
 use journal::Kept;
 use page::page;
+use subscriptions::lease_end;
 use tables::tables;
 
 tables! {
@@ -107,13 +109,6 @@ fn is_live(item: &Item, live_after: Option<Timestamp>) -> bool {
     live_after.is_none_or(|until| item.published > until)
 }
 
-fn lease_end(subscription: &Subscription) -> Option<Timestamp> {
-    match subscription.options.expire {
-        Expiry::At(end) => Some(end),
-        Expiry::Never | Expiry::Presence => None,
-    }
-}
-
 impl Open<'_> {
     fn tables(&mut self) -> &mut Tables {
         &mut self.memory.tables
@@ -147,27 +142,6 @@ impl Open<'_> {
             ids.push(item.id);
         }
         removed
-    }
-
-    fn subscriptions_where(&mut self, wanted: impl Fn(&Subscription) -> bool) -> Vec<PlacedSubscription> {
-        let tables = self.tables();
-        let found = tables.subscriptions.values().filter(|subscription| wanted(subscription));
-        let placed = found.map(|subscription| {
-            let node = &tables.nodes[&subscription.node];
-            PlacedSubscription {
-                service: tables.services[&node.service].jid.clone(),
-                node_name: node.name.clone(),
-                subscription: subscription.clone(),
-            }
-        });
-        placed.collect()
-    }
-
-    fn of_node(&mut self, node: NodeKey, wanted: impl Fn(&Subscription) -> bool) -> Vec<Subscription> {
-        let from = (node, SubscriptionKey(i64::MIN));
-        let to = (node, SubscriptionKey(i64::MAX));
-        let rows = self.tables().subscriptions.range(from..=to).map(|(_, subscription)| subscription);
-        rows.filter(|subscription| wanted(subscription)).cloned().collect()
     }
 }
 
@@ -423,38 +397,11 @@ impl Transaction for Open<'_> {
     }
 
     fn insert_subscription(&mut self, new: &NewSubscription<'_>) -> Result<SubscriptionKey> {
-        self.node_must_exist(new.node)?;
-        let same = self.of_node(new.node, |stored| stored.jid == *new.jid && stored.subid == *new.subid);
-        refuse_if(!same.is_empty(), "the subscription exists already")?;
-        let key = SubscriptionKey(self.next_key());
-        let subscription = Subscription {
-            key,
-            node: new.node,
-            jid: new.jid.clone(),
-            subid: new.subid.clone(),
-            state: new.state,
-            wants_public: new.wants_public,
-            shown: false,
-            options: new.options.clone(),
-            created: new.created,
-        };
-        self.tables().subscriptions.put((new.node, key), subscription);
-        Ok(key)
+        self.add_subscription(new)
     }
 
     fn update_subscription(&mut self, subscription: &Subscription) -> Result<()> {
-        let stored = self.tables().subscriptions.iter().find(|((_, key), _)| *key == subscription.key);
-        if let Some((place, row)) = stored.map(|(place, row)| (*place, row.clone())) {
-            let row = Subscription {
-                state: subscription.state,
-                wants_public: subscription.wants_public,
-                shown: subscription.shown,
-                options: subscription.options.clone(),
-                ..row
-            };
-            self.tables().subscriptions.put(place, row);
-        }
-        Ok(())
+        self.change_subscription(subscription)
     }
 
     fn delete_subscription(&mut self, subscription: SubscriptionKey) -> Result<()> {
@@ -464,6 +411,10 @@ impl Transaction for Open<'_> {
 
     fn subscriptions_to(&mut self, node: NodeKey, bare: &str) -> Result<Vec<Subscription>> {
         Ok(self.of_node(node, |subscription| subscription.jid.bare_str() == bare))
+    }
+
+    fn subscription_by_roomnick(&mut self, node: NodeKey, roomnick: &str) -> Result<Option<Subscription>> {
+        Ok(self.with_roomnick(node, roomnick))
     }
 
     fn subscriptions(

@@ -10,7 +10,7 @@ use crate::forms::{self, Form};
 use crate::jid::Jid;
 use crate::ns;
 use crate::pubsub::{Action, Affiliation, Node, Subscription, SubscriptionState};
-use crate::stanza::{Condition, ErrorType, IqType, StanzaError};
+use crate::stanza::{Condition, ErrorType, IqType, Stanza, StanzaError};
 use crate::xml::{self, Writer};
 
 pub(crate) struct Authorization;
@@ -37,12 +37,7 @@ impl Extension for Authorization {
         &[Route { ns: ns::COMMANDS, name: "command", handler: command, reads: false }]
     }
 
-    fn on_message(
-        &self,
-        context: &mut Context<'_>,
-        stanza: &crate::stanza::Stanza<'_>,
-        to: &ServiceRef,
-    ) -> Handled<bool> {
+    fn on_message(&self, context: &mut Context<'_>, stanza: &Stanza<'_>, to: &ServiceRef) -> Handled<bool> {
         let Some(x) = stanza.element.child("x", ns::DATA_FORMS) else { return Ok(false) };
         let Ok(form) = Form::read(x) else { return Ok(false) };
         if form.form_type() != Some(ns::SUBSCRIBE_AUTHORIZATION) {
@@ -50,7 +45,7 @@ impl Extension for Authorization {
         }
         match form.kind {
             // An answer is for this service, whether or not it has an effect: clients answer whoever asked them.
-            "submit" => decide(context, to, &stanza.from, &form).map(|()| true),
+            "submit" => context.answer_subscription(to, stanza, &form).map(|()| true),
             "cancel" => Ok(true),
             // A request to the owner, of this service or of another one, is for his clients.
             _ => Ok(false),
@@ -59,20 +54,25 @@ impl Extension for Authorization {
 }
 
 /// An owner's answer. Whatever does not fit a pending request of a node that the sender owns has no effect.
-fn decide(context: &mut Context<'_>, service: &ServiceRef, from: &Jid, form: &Form<'_>) -> Handled<()> {
+fn decide(context: &mut Context<'_>, service: &ServiceRef, stanza: &Stanza<'_>, form: &Form<'_>) -> Handled<()> {
     let (Some(name), Some(jid)) = (form.value("pubsub#node"), form.value("pubsub#subscriber_jid")) else {
         return Ok(());
     };
     let Some(allow) = form.value("pubsub#allow").and_then(xml::boolean) else { return Ok(()) };
     let Ok(jid) = Jid::parse(jid) else { return Ok(()) };
     let Some(node) = context.node(service, name)? else { return Ok(()) };
-    match context.check(service, &node, from, Action::Own) {
+    match context.check(service, &node, &stanza.from, Action::Own) {
         Err(crate::engine::context::Stop::Refused(_)) => return Ok(()),
         other => other?,
     }
     let found = context.store().subscriptions_to(node.key, jid.bare_str())?;
     let pending = |s: &Subscription| s.jid == jid && s.state == SubscriptionState::Pending;
     let Some(mut subscription) = found.into_iter().find(pending) else { return Ok(()) };
+    // XEP-0207, section 4: the answer has the id of the request.
+    let strict = service.eventing(name).is_some() && !stanza.id.is_empty();
+    if strict && stanza.id != subscription.subid.as_str() {
+        return Ok(());
+    }
     if !allow {
         return context.end_subscription(service, &node, &subscription, Ending::Told);
     }
@@ -86,6 +86,16 @@ fn decide(context: &mut Context<'_>, service: &ServiceRef, from: &Jid, form: &Fo
 }
 
 impl Context<'_> {
+    /// Takes an owner's answer to the question whether somebody may subscribe.
+    pub(crate) fn answer_subscription(
+        &mut self,
+        service: &ServiceRef,
+        stanza: &Stanza<'_>,
+        form: &Form<'_>,
+    ) -> Handled<()> {
+        decide(self, service, stanza, form)
+    }
+
     /// Asks the owners whether somebody may subscribe.
     pub(crate) fn ask_owners(&mut self, service: &ServiceRef, node: &Node, subscription: &Subscription) -> Handled<()> {
         for owner in self.owners(service, node)? {
@@ -94,10 +104,14 @@ impl Context<'_> {
         Ok(())
     }
 
-    fn ask_owner(&mut self, service: &ServiceRef, node: &Node, subscription: &Subscription, owner: &str) {
-        let id = self.memory.ids.event();
+    /// Asks one owner. The id is the same each time: the answer is to repeat it.
+    pub(crate) fn ask_owner(&mut self, service: &ServiceRef, node: &Node, subscription: &Subscription, owner: &str) {
         let mut writer = Writer::with_capacity(1_024);
-        writer.start("message").attr("id", &id).attr("from", service.jid.as_str()).attr("to", owner);
+        writer
+            .start("message")
+            .attr("id", subscription.subid.as_str())
+            .attr("from", service.jid.as_str())
+            .attr("to", owner);
         forms::start(&mut writer, "form", ns::SUBSCRIBE_AUTHORIZATION);
         writer.start("title").text("Subscription request").end();
         let mut add = |var: &str, kind: &str, label: &str, value: &str| {

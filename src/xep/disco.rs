@@ -9,6 +9,7 @@ use crate::engine::settings::Host;
 use crate::forms::{self, Form};
 use crate::jid::Jid;
 use crate::ns;
+use crate::pubsub::policy::Eventing;
 use crate::pubsub::{Action, Affiliation, Node};
 use crate::rsm::{self, Position, Query};
 use crate::stanza::{Condition, IqType, StanzaError};
@@ -115,6 +116,9 @@ fn info(context: &mut Context<'_>, request: &Request<'_>) -> Handled<Reply> {
         return Err(StanzaError::new(Condition::ItemNotFound).into());
     };
     if !is_visible(context, &request.service, &node, &request.from)? {
+        if request.service.eventing(name) == Some(Eventing::Presence) {
+            return Ok(Reply::Pass);
+        }
         return Err(StanzaError::new(Condition::ItemNotFound).into());
     }
     let mut writer = Writer::with_capacity(2_048);
@@ -187,7 +191,9 @@ fn write_meta_data(context: &mut Context<'_>, service: &ServiceRef, node: &Node,
 
 /// Whether the requester may know of the node: whoever may subscribe to it or read it (XEP-0163, section 6.2).
 fn is_visible(context: &mut Context<'_>, service: &ServiceRef, node: &Node, who: &Jid) -> Handled<bool> {
-    match context.check(service, node, who, Action::See) {
+    // A node that every account has would tell strangers which accounts there are.
+    let everywhere = service.eventing(node.name.as_str()) == Some(Eventing::Presence);
+    match context.check(service, node, who, if everywhere { Action::Retrieve } else { Action::See }) {
         Ok(()) => Ok(true),
         Err(Stop::Refused(_)) => Ok(false),
         Err(stop) => Err(stop),

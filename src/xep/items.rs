@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use super::options::{apply_publish_options, check_publish_options, publish_options};
 use super::requests::node_name;
-use super::{Reply, Request};
+use super::{Reply, Request, Stamped};
 use crate::engine::context::{Context, Handled};
 use crate::engine::event::Happened;
 use crate::engine::nodes::check_name;
 use crate::engine::notify::{Audience, Reach, items_body, shown_publisher, write_item};
 use crate::engine::summary;
 use crate::forms::Form;
+use crate::jid::FullJid;
 use crate::ns;
 use crate::pubsub::config::PublishNodeFull;
+use crate::pubsub::policy::Eventing;
 use crate::pubsub::store::{Page, Place};
 use crate::pubsub::{Action, Affiliation, Item, ItemId, Node};
 use crate::rsm::{self, Position, Query};
@@ -27,6 +29,8 @@ const PAGE: u64 = 1_000;
 struct NewItem<'d> {
     id: Option<&'d str>,
     payload: Option<Element<'d>>,
+    /// What becomes of it in the node `presence` (XEP-0207).
+    stamped: Option<Stamped>,
 }
 
 fn bad(condition: PubsubCondition) -> StanzaError {
@@ -50,7 +54,7 @@ fn read_items(publish: Element<'_>) -> Handled<Vec<NewItem<'_>>> {
         }
         let id = element.attr("id").filter(|id| !id.is_empty());
         check_name("id of the item", id.unwrap_or_default())?;
-        items.push(NewItem { id, payload });
+        items.push(NewItem { id, payload, stamped: None });
     }
     Ok(items)
 }
@@ -59,11 +63,17 @@ fn read_items(publish: Element<'_>) -> Handled<Vec<NewItem<'_>>> {
 pub(super) fn publish(context: &mut Context<'_>, request: &Request<'_>, publish: Element<'_>) -> Handled<Reply> {
     let service = &request.service;
     let name = node_name(publish)?;
-    let new = read_items(publish)?;
+    let mut new = read_items(publish)?;
+    if service.eventing(name) == Some(Eventing::Presence) {
+        for item in &mut new {
+            item.stamped = Some(context.stamp_presence(&request.from, item.payload)?);
+        }
+    }
     let options = publish_options(request.element.child("publish-options", ns::PUBSUB))?;
     let (node, mut audience) = match context.node(service, name)? {
         Some(node) => {
             context.check(service, &node, &request.from, Action::Publish)?;
+            context.check_occupant(service, &node, &request.from)?;
             if let Some(options) = &options {
                 check_publish_options(&node.config, options, service.policy().max_items)?;
             }
@@ -73,6 +83,7 @@ pub(super) fn publish(context: &mut Context<'_>, request: &Request<'_>, publish:
         }
         None => create_for(context, request, name, options.as_ref(), &new)?,
     };
+    context.end_stale_presence(service, &node)?;
     let items = store(context, request, &node, &new)?;
     if audience != Audience::default() {
         let body = items_body(service, &node, &items);
@@ -82,6 +93,10 @@ pub(super) fn publish(context: &mut Context<'_>, request: &Request<'_>, publish:
         context.notify(service, &node, audience, &body, Some(&request.from));
     }
     context.happened(&Happened::ItemsPublished { service, node: &node, items: &items, actor: &request.from })?;
+    if service.eventing(name).is_some() {
+        // XEP-0207, sections 3, 5 and 6: nothing is in the result.
+        return Ok(Reply::Result(String::new()));
+    }
     let mut writer = Writer::with_capacity(128 + name.len() + items.len() * 40);
     writer.start_ns("pubsub", ns::PUBSUB).start("publish").attr("node", name);
     for item in items.iter().filter(|item| !item.id.as_str().is_empty()) {
@@ -206,13 +221,19 @@ fn store(context: &mut Context<'_>, request: &Request<'_>, node: &Node, new: &[N
     }
     let mut items = Vec::with_capacity(new.len());
     for item in new {
-        let id = match item.id {
+        let stamped = item.stamped.as_ref();
+        let id = match item.id.or_else(|| request.from.as_full().filter(|_| stamped.is_some()).map(FullJid::resource)) {
             Some(id) => ItemId::from(id),
             None => ItemId::from(context.memory.ids.random()),
         };
-        let payload: Arc<str> = item.payload.map_or_else(String::new, |payload| payload.to_standalone()).into();
+        let payload: Arc<str> = match stamped {
+            Some(stamped) => stamped.payload.as_str().into(),
+            None => item.payload.map_or_else(String::new, |payload| payload.to_standalone()).into(),
+        };
         let mut stored = Item { seq: 0, id, publisher: publisher.clone(), published: context.now, payload };
-        if persist {
+        if stamped.is_some_and(|stamped| stamped.ends) {
+            context.drop_presence(service, node, &publisher)?;
+        } else if persist {
             let counters = context.count(node, |counters| {
                 counters.next_seq += 1;
                 counters.items += 1;
@@ -231,6 +252,7 @@ fn store(context: &mut Context<'_>, request: &Request<'_>, node: &Node, new: &[N
         items.push(stored);
     }
     if persist
+        && new.last().is_some_and(|item| item.stamped.as_ref().is_none_or(|stamped| !stamped.ends))
         && let (Some(last), Some(cached)) = (items.last(), context.memory.cache.node(node.service, node.name.as_str()))
     {
         cached.last = Some(Arc::new(last.clone()));

@@ -8,6 +8,7 @@ mod authorization;
 mod caps;
 mod conference;
 mod disco;
+mod eventing;
 mod filter;
 mod items;
 mod mep;
@@ -29,14 +30,16 @@ use crate::xml::Element;
 
 pub use disco::Where;
 pub(crate) use disco::{features, is_hidden_name};
+pub(crate) use eventing::Stamped;
 pub(crate) use mep::admit;
 pub(crate) use pam::Round;
-pub(crate) use pps::Phantoms;
+pub(crate) use pps::{Phantom, Phantoms};
 
 /// Every extension, in the order in which events reach them.
 pub(crate) const EXTENSIONS: &[&dyn Extension] = &[
     &requests::Requests,
     &owner::Owner,
+    &eventing::Eventing,
     &authorization::Authorization,
     &archive::Archive,
     &pep::Pep,
@@ -193,6 +196,11 @@ pub(crate) trait Extension: Sync {
 
     /// A device of the owner's is going; it is still there.
     fn on_departure(&self, _context: &mut Context<'_>, _service: &ServiceRef, _jid: &FullJid) -> Handled<()> {
+        Ok(())
+    }
+
+    /// The session of that client is over, whether or not it had shown presence.
+    fn on_session_ended(&self, _context: &mut Context<'_>, _jid: &FullJid) -> Handled<()> {
         Ok(())
     }
 

@@ -1,9 +1,11 @@
 //! XEP-0060: node configuration and subscription options as forms (sections 8.2, 6.3, 7.1.5, 16.4).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::engine::context::{Handled, Stop};
 use crate::forms::{self, Form, Malformed};
+use crate::jid::{BareJid, FullJid, Jid};
 use crate::ns;
 use crate::pubsub::NodeConfig;
 use crate::pubsub::config::{FIELDS, FieldType, Unfit};
@@ -52,8 +54,18 @@ impl From<Malformed> for Stop {
 /// send whole forms back.
 const IGNORED: &[&str] = &["pubsub#collection", "pubsub#children"];
 
-/// Applies a configuration form; nothing is changed if a field does not fit.
-pub(crate) fn apply_config(config: &NodeConfig, form: &Form<'_>) -> Handled<NodeConfig> {
+/// Registered as meta-data only; under XEP-0207 a configuration form makes publishers by it (section 6).
+const PUBLISHER: &str = "pubsub#publisher";
+
+/// Who is to be a publisher, by a configuration form of a service under XEP-0207.
+pub(crate) fn named_publishers(form: &Form<'_>) -> Handled<Vec<BareJid>> {
+    let values = form.values(PUBLISHER).unwrap_or_default().iter().filter(|value| !value.is_empty());
+    let jids = values.map(|value| Jid::parse(value).map(|jid| jid.to_bare()));
+    jids.collect::<Result<_, _>>().map_err(|_| unfit_option(Unfit::Invalid(PUBLISHER.to_owned())).into())
+}
+
+/// Applies a configuration form; nothing is changed if a field does not fit. `publishers`: it may also name publishers.
+pub(crate) fn apply_config(config: &NodeConfig, form: &Form<'_>, publishers: bool) -> Handled<NodeConfig> {
     if !form.fits(ns::NODE_CONFIG) {
         return Err(StanzaError::new(Condition::BadRequest).text("the form is not of pubsub#node_config").into());
     }
@@ -61,6 +73,7 @@ pub(crate) fn apply_config(config: &NodeConfig, form: &Form<'_>) -> Handled<Node
     for (var, values) in form.fields() {
         match changed.set(var, &values) {
             Ok(()) => {}
+            Err(Unfit::Unknown(_)) if publishers && var == PUBLISHER => {}
             Err(Unfit::Unknown(_)) if IGNORED.contains(&var) && values.iter().all(|value| value.is_empty()) => {}
             Err(unfit) => return Err(unfit_option(unfit).into()),
         }
@@ -128,8 +141,20 @@ pub(crate) fn publish_options(parent: Option<xml::Element<'_>>) -> Handled<Optio
     Ok(Some(form))
 }
 
-/// Adds the form of a subscription's options. `bodies`: items of the node can be put into words.
-pub(crate) fn write_options_form(writer: &mut Writer, kind: &str, options: &SubscriptionOptions, bodies: bool) {
+/// Which options a subscription has beside those of every one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Offered {
+    /// Items of the node can be put into words.
+    pub(crate) bodies: bool,
+    /// The node is a room, and this field holds the name there: one of [`ROOMNICKS`].
+    pub(crate) roomnick: Option<&'static str>,
+}
+
+/// How the field is called in XEP-0207 (section 5), and how XEP-0068 would have it.
+pub(crate) const ROOMNICKS: [&str; 2] = ["roomnick", "x-roomnick"];
+
+/// Adds the form of a subscription's options.
+pub(crate) fn write_options_form(writer: &mut Writer, kind: &str, options: &SubscriptionOptions, has: Offered) {
     let offered = kind == "form";
     forms::start(writer, kind, ns::SUBSCRIBE_OPTIONS);
     let mut add = |var: &str, kind: &str, label: &str, choices: &[&str], values: &[String]| {
@@ -147,11 +172,21 @@ pub(crate) fn write_options_form(writer: &mut Writer, kind: &str, options: &Subs
         Expiry::At(end) => vec![end.to_string()],
     };
     add("pubsub#expire", "text-single", "When the subscription ends by itself", &[], &expire);
-    if bodies {
+    if has.bodies {
         let include = vec![if options.include_body { "1" } else { "0" }.to_owned()];
         add("pubsub#include_body", "boolean", "Whether to receive the payload in words as well", &[], &include);
     }
+    if let Some(var) = has.roomnick {
+        let nick: Vec<String> = options.roomnick.iter().map(|nick| nick.as_ref().to_owned()).collect();
+        add(var, "text-single", "The name in the room", &[], &nick);
+    }
     writer.end();
+}
+
+/// A name in a room is what the resource of an occupant would be (XEP-0045).
+fn roomnick(text: &str) -> Option<Arc<str>> {
+    let occupant = FullJid::parse(&format!("room@service/{text}")).ok()?;
+    Some(occupant.resource().into())
 }
 
 /// A subscriber's wishes: the options, and whether the form marks the subscription as public (XEP-0465 in the wild).
@@ -159,7 +194,7 @@ pub(crate) fn read_options(
     base: &SubscriptionOptions,
     form: &Form<'_>,
     now: Timestamp,
-    bodies: bool,
+    has: Offered,
 ) -> Handled<(SubscriptionOptions, Option<bool>)> {
     let invalid = |var: &str| -> Stop {
         StanzaError::new(Condition::BadRequest)
@@ -196,11 +231,17 @@ pub(crate) fn read_options(
                 }
             }
             // What is not offered may be sent with the value that says "no".
-            "pubsub#include_body" if bodies => options.include_body = boolean()?,
+            "pubsub#include_body" if has.bodies => options.include_body = boolean()?,
             "pubsub#digest" | "pubsub#include_body" if !boolean()? => {}
             "pubsub#digest_frequency" => {}
             "pubsub#subscription_type" if value == "items" => {}
             "pubsub#subscription_depth" if matches!(value, "1" | "all") => {}
+            // Elsewhere it means nothing.
+            _ if ROOMNICKS.contains(&var) => {
+                if has.roomnick.is_some() && !value.is_empty() {
+                    options.roomnick = Some(roomnick(value).ok_or_else(|| invalid(var))?);
+                }
+            }
             ns::PPS_PUBLIC_FIELD => public = Some(boolean()?),
             _ => return Err(invalid(var)),
         }

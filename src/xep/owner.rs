@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
-use super::options::{apply_config, write_config_form};
+use super::options::{apply_config, named_publishers, write_config_form};
 use super::requests::{action, is_account_itself, listed_jid, node_name, write_subscription};
 use super::{DocumentInfo, Extension, Operation, Reply, Request, Route, Where, virtual_node};
-use crate::engine::context::{Context, Handled};
+use crate::engine::context::{Context, Handled, ServiceRef};
 use crate::engine::settings::Host;
 use crate::engine::subscriptions::Ending;
 use crate::forms::Form;
-use crate::jid::Jid;
+use crate::jid::{BareJid, Jid};
 use crate::ns;
 use crate::pubsub::policy::Kind;
 use crate::pubsub::{Action, Affiliation, Node, SubscriptionOptions, SubscriptionState};
@@ -116,18 +116,23 @@ pub(super) fn create(context: &mut Context<'_>, request: &Request<'_>, create: E
         None => context.memory.ids.random(),
     };
     let mut config = service.policy().defaults_for(&name);
+    let profile = service.eventing(&name).is_some();
+    let mut publishers = Vec::new();
     if let Some(configure) = request.element.child("configure", ns::PUBSUB) {
         if configure.attr("node").is_some() {
             return Err(StanzaError::new(Condition::BadRequest).text("<configure/> has no 'node' here").into());
         }
         if configure.child("x", ns::DATA_FORMS).is_some() {
-            config = apply_config(&config, &Form::child_of(configure)?)?;
+            let form = Form::child_of(configure)?;
+            config = apply_config(&config, &form, profile)?;
+            publishers = if profile { named_publishers(&form)? } else { publishers };
         }
     }
     if context.node(service, &name)?.is_some() {
         return Err(StanzaError::new(Condition::Conflict).text("the node exists already").into());
     }
-    context.create_node(service, &name, config, &request.from)?;
+    let node = context.create_node(service, &name, config, &request.from)?;
+    context.make_publishers(service, &node, &publishers)?;
     let mut writer = Writer::new();
     writer.start_ns("pubsub", ns::PUBSUB).start("create").attr("node", &name);
     Ok(Reply::Result(writer.finish()))
@@ -147,8 +152,12 @@ fn configure(context: &mut Context<'_>, request: &Request<'_>, node: &Node, elem
         "submit" => {}
         _ => return Err(crate::forms::Malformed::WrongType("submit").into()),
     }
-    let config = apply_config(&node.config, &form)?;
-    context.reconfigure(&request.service, node, config, &request.from)?;
+    let service = &request.service;
+    let profile = service.eventing(node.name.as_str()).is_some();
+    let publishers = if profile { named_publishers(&form)? } else { Vec::new() };
+    let config = apply_config(&node.config, &form, profile)?;
+    let node = context.reconfigure(service, node, config, &request.from)?;
+    context.make_publishers(service, &node, &publishers)?;
     Ok(Reply::Result(String::new()))
 }
 
@@ -256,7 +265,9 @@ fn set_subscriptions(
             }
             (Some(SubscriptionState::Subscribed), None) => {
                 let affiliation = context.affiliation(service, node, jid.bare_str())?;
-                if affiliation == Affiliation::Outcast || !context.has_place(service, node)? {
+                // XEP-0207: nobody is brought into a room or a conversation who has nothing to do with it.
+                let stranger = service.eventing(node.name.as_str()).is_some() && affiliation == Affiliation::None;
+                if affiliation == Affiliation::Outcast || stranger || !context.has_place(service, node)? {
                     return Ok(as_it_was());
                 }
                 let options = SubscriptionOptions::default();
@@ -311,27 +322,44 @@ fn set_affiliations(
         if is_account_itself(request, &bare) || last_owner {
             return Ok(as_it_was());
         }
-        context.change().set_affiliation(node.key, bare.as_str(), wanted)?;
-        if let Some(cached) = context.memory.cache.node(node.service, node.name.as_str()) {
-            cached.affiliations.insert(bare.as_str().into(), wanted);
-        }
-        context.forget_audience(node);
-        context.affiliation_changed(service, node, bare.as_str(), wanted)?;
-        context.tell_affiliation(service, node, bare.as_str(), wanted);
+        context.give_affiliation(service, node, &bare, wanted)?;
         Ok(Ok(()))
     })?;
     partly(context, request, list, reply)
 }
 
 impl Context<'_> {
-    /// Tells somebody of a changed affiliation (section 8.9.4, in the form that the requirement table settles).
-    fn tell_affiliation(
+    /// Makes somebody stand differently to a node, with all that follows from it.
+    fn give_affiliation(
         &mut self,
-        service: &crate::engine::context::ServiceRef,
+        service: &ServiceRef,
         node: &Node,
-        bare: &str,
-        affiliation: Affiliation,
-    ) {
+        bare: &BareJid,
+        wanted: Affiliation,
+    ) -> Handled<()> {
+        self.change().set_affiliation(node.key, bare.as_str(), wanted)?;
+        if let Some(cached) = self.memory.cache.node(node.service, node.name.as_str()) {
+            cached.affiliations.insert(bare.as_str().into(), wanted);
+        }
+        self.forget_audience(node);
+        self.affiliation_changed(service, node, bare.as_str(), wanted)?;
+        self.tell_affiliation(service, node, bare.as_str(), wanted);
+        Ok(())
+    }
+
+    /// Makes publishers of those that a configuration form names (XEP-0207, section 6); owners stay owners.
+    fn make_publishers(&mut self, service: &ServiceRef, node: &Node, named: &[BareJid]) -> Handled<()> {
+        for bare in named {
+            let present = self.affiliation(service, node, bare.as_str())?;
+            if !matches!(present, Affiliation::Owner | Affiliation::Publisher) {
+                self.give_affiliation(service, node, bare, Affiliation::Publisher)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells somebody of a changed affiliation (section 8.9.4, in the form that the requirement table settles).
+    fn tell_affiliation(&mut self, service: &ServiceRef, node: &Node, bare: &str, affiliation: Affiliation) {
         let id = self.memory.ids.event();
         let mut writer = Writer::new();
         writer.start("message").attr("id", &id).attr("from", service.jid.as_str()).attr("to", bare);

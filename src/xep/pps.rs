@@ -19,10 +19,11 @@ use crate::jid::{BareJid, Jid};
 use crate::mam;
 use crate::ns;
 use crate::pubsub::config::{AccessModel, Limit, SendLastPublishedItem};
+use crate::pubsub::policy::Eventing;
 use crate::pubsub::store::{NodeKey, Page, Place, PublicEntry, ServiceKey};
 use crate::pubsub::{Action, Counters, Node, NodeConfig, Subscription, SubscriptionState};
 use crate::rsm::{self, Position, Query};
-use crate::stanza::{Condition, IqType, StanzaError};
+use crate::stanza::{Condition, IqType, PubsubCondition, StanzaError};
 use crate::time::Timestamp;
 use crate::xml::Writer;
 
@@ -407,45 +408,77 @@ fn is_missing_account(context: &mut Context<'_>, service: &ServiceRef) -> Handle
     Ok(!context.account_exists(&service.jid)?)
 }
 
-/// Subscriptions to the special nodes of accounts that do not exist: a few are remembered until the server stops, so that
-/// subscribing, looking and unsubscribing do not tell such an account from others.
+/// Subscriptions to nodes that every account has, at accounts that do not exist: a few are remembered until the server
+/// stops, so that subscribing, looking and unsubscribing do not tell such an account from others.
 #[derive(Debug, Default)]
 pub(crate) struct Phantoms {
-    jids: VecDeque<(String, String)>,
+    phantoms: VecDeque<Phantom>,
+}
+
+/// A subscription that only its subscriber believes in.
+#[derive(Debug, Clone)]
+pub(crate) struct Phantom {
+    account: BareJid,
+    pub(crate) node: String,
+    pub(crate) jid: Jid,
+    pub(crate) state: SubscriptionState,
+}
+
+/// In which state a subscription is to a node that every account has; none if the node is not one of those.
+fn phantom_state(service: &ServiceRef, node: &str) -> Option<SubscriptionState> {
+    if node == ns::PPS_SUBSCRIPTIONS {
+        return Some(SubscriptionState::Subscribed);
+    }
+    // Who would approve it?
+    service.eventing(node).filter(|profile| *profile == Eventing::Presence).map(|_| SubscriptionState::Pending)
 }
 
 /// Of all accounts.
 const MAX_PHANTOMS: usize = 1_000;
 
 impl Context<'_> {
-    /// Subscribes to the special node of an account that does not exist; false if it is not that.
-    pub(super) fn subscribe_phantom(&mut self, service: &ServiceRef, node: &str, jid: &Jid) -> Handled<bool> {
-        if node != ns::PPS_SUBSCRIPTIONS || !is_missing_account(self, service)? {
-            return Ok(false);
+    /// Subscribes at an account that does not exist to a node that every account has; none if it is not that.
+    pub(super) fn subscribe_phantom(
+        &mut self,
+        service: &ServiceRef,
+        node: &str,
+        jid: &Jid,
+    ) -> Handled<Option<SubscriptionState>> {
+        let Some(state) = phantom_state(service, node) else { return Ok(None) };
+        if !is_missing_account(self, service)? {
+            return Ok(None);
         }
-        self.unsubscribe_phantom(service, jid);
-        let phantoms = &mut self.memory.phantoms.jids;
+        let known = self.unsubscribe_phantom(service, node, jid);
+        let phantoms = &mut self.memory.phantoms.phantoms;
         if phantoms.len() >= MAX_PHANTOMS {
             phantoms.pop_front();
         }
-        phantoms.push_back((service.jid.as_str().to_owned(), jid.as_str().to_owned()));
-        Ok(true)
+        let (account, node, jid) = (service.jid.clone(), node.to_owned(), jid.clone());
+        phantoms.push_back(Phantom { account, node, jid, state });
+        if known && state == SubscriptionState::Pending {
+            let error = StanzaError::new(Condition::NotAuthorized).with(PubsubCondition::PendingSubscription);
+            return Err(error.into());
+        }
+        Ok(Some(state))
     }
 
     /// Those of a bare JID, as they were subscribed.
-    pub(super) fn phantoms_of(&mut self, service: &ServiceRef, bare: &str) -> Handled<Vec<Jid>> {
+    pub(super) fn phantoms_of(&mut self, service: &ServiceRef, bare: &str) -> Handled<Vec<Phantom>> {
         // A reader has its own memory.
         if self.memory.reads_only && self.stored_service(service)?.is_none() {
             return Err(Stop::Writer);
         }
-        let phantoms = self.memory.phantoms.jids.iter().filter(|(account, _)| account == service.jid.as_str());
-        Ok(phantoms.filter_map(|(_, jid)| Jid::parse(jid).ok()).filter(|jid| jid.bare_str() == bare).collect())
+        let phantoms = self.memory.phantoms.phantoms.iter();
+        let of_both = |phantom: &&Phantom| phantom.account == service.jid && phantom.jid.bare_str() == bare;
+        Ok(phantoms.filter(of_both).cloned().collect())
     }
 
-    /// Ends it.
-    pub(super) fn unsubscribe_phantom(&mut self, service: &ServiceRef, jid: &Jid) {
-        let is_it = |(account, known): &(String, String)| account == service.jid.as_str() && known == jid.as_str();
-        self.memory.phantoms.jids.retain(|phantom| !is_it(phantom));
+    /// Ends it; false if there was none.
+    pub(super) fn unsubscribe_phantom(&mut self, service: &ServiceRef, node: &str, jid: &Jid) -> bool {
+        let phantoms = &mut self.memory.phantoms.phantoms;
+        let before = phantoms.len();
+        phantoms.retain(|known| known.account != service.jid || known.node != node || known.jid != *jid);
+        phantoms.len() < before
     }
 }
 

@@ -3,8 +3,8 @@
 //! Several subscriptions of one JID to one node are not offered, so there are no SubIDs on the wire; full JIDs of one
 //! account are subscriptions of their own.
 
-use super::options::{read_options, write_options_form};
-use super::{DocumentInfo, Extension, Operation, Reply, Request, Route, Where, items, owner, virtual_node};
+use super::options::{Offered, ROOMNICKS, read_options, write_options_form};
+use super::{DocumentInfo, Extension, Operation, Phantom, Reply, Request, Route, Where, items, owner, virtual_node};
 use crate::engine::context::{Context, Handled, ServiceRef};
 use crate::engine::settings::Host;
 use crate::engine::subscriptions::Ending;
@@ -13,6 +13,7 @@ use crate::forms::Form;
 use crate::jid::{BareJid, Jid};
 use crate::ns;
 use crate::pubsub::config::AccessModel;
+use crate::pubsub::policy::Eventing;
 use crate::pubsub::subscription::Expiry;
 use crate::pubsub::{Action, Affiliation, Node, Subscription, SubscriptionOptions, SubscriptionState};
 use crate::stanza::{Condition, ErrorType, IqType, PubsubCondition, StanzaError};
@@ -156,6 +157,7 @@ fn subscribe(context: &mut Context<'_>, request: &Request<'_>, subscribe: Elemen
     };
     let mut wanted = SubscriptionOptions::default();
     let mut field = None;
+    let mut has = NOTHING_MORE;
     let options = request.element.child("options", ns::PUBSUB);
     if let Some(options) = options {
         let same = |name| options.attr(name).is_none_or(|value| subscribe.attr(name) == Some(value));
@@ -164,15 +166,18 @@ fn subscribe(context: &mut Context<'_>, request: &Request<'_>, subscribe: Elemen
         }
         if options.child("x", ns::DATA_FORMS).is_some() {
             let known = if service.is_account() { None } else { context.node(service, name)? };
-            let bodies = has_bodies(service, known.as_ref());
-            (wanted, field) = read_options(&wanted, &Form::child_of(options)?, context.now, bodies)?;
+            let form = Form::child_of(options)?;
+            has = offered(service, known.as_ref(), name);
+            has.roomnick =
+                has.roomnick.map(|var| ROOMNICKS.into_iter().find(|var| form.value(var).is_some()).unwrap_or(var));
+            (wanted, field) = read_options(&wanted, &form, context.now, has)?;
         }
     }
     let public = public_mark(subscribe, field)?;
-    if context.subscribe_phantom(service, name, &jid)? {
-        return Ok(subscribed(name, &jid, SubscriptionState::Subscribed, options.map(|_| (&wanted, false))));
+    if let Some(state) = context.subscribe_phantom(service, name, &jid)? {
+        return Ok(subscribed(name, &jid, state, options.map(|_| (&wanted, has))));
     }
-    let node = match context.node(service, name)? {
+    let node = match context.profile_node(service, name)? {
         Some(node) => node,
         None if service.policy().auto_create_on_subscribe => {
             context.check_create(service, &request.from.to_bare())?;
@@ -184,23 +189,29 @@ fn subscribe(context: &mut Context<'_>, request: &Request<'_>, subscribe: Elemen
     if node.config.tempsub {
         wanted.expire = Expiry::Presence;
     }
+    context.settle_roomnick(service, &node, &jid, &mut wanted)?;
     let subscription = join(context, request, &node, &jid, public, &wanted, options.is_some())?;
     Ok(subscribed(
         name,
         &subscription.jid,
         subscription.state,
-        options.map(|_| (&subscription.options, has_bodies(service, Some(&node)))),
+        options.map(|_| (&subscription.options, Offered { bodies: offered(service, Some(&node), name).bodies, ..has })),
     ))
 }
 
 /// The answer to somebody who subscribes: with the options, if some were sent.
-fn subscribed(name: &str, jid: &Jid, state: SubscriptionState, options: Option<(&SubscriptionOptions, bool)>) -> Reply {
+fn subscribed(
+    name: &str,
+    jid: &Jid,
+    state: SubscriptionState,
+    options: Option<(&SubscriptionOptions, Offered)>,
+) -> Reply {
     let mut writer = Writer::new();
     writer.start_ns("pubsub", ns::PUBSUB);
     write_subscription(&mut writer, Some(name), jid, state);
-    if let Some((options, bodies)) = options {
+    if let Some((options, has)) = options {
         writer.start("options");
-        write_options_form(&mut writer, "result", options, bodies);
+        write_options_form(&mut writer, "result", options, has);
         writer.end();
     }
     Reply::Result(writer.finish())
@@ -285,7 +296,7 @@ fn named_subscription(
     let jid = own_jid(context, request, element, StanzaError::new(Condition::Forbidden))?;
     let name = node_name(element)?;
     // A node that an extension makes up is there before anybody has subscribed to it.
-    if super::disco::is_hidden_name(name) && context.node(&request.service, name)?.is_none() {
+    if is_everywhere(&request.service, name) && context.node(&request.service, name)?.is_none() {
         return Err(not_subscribed(missing).into());
     }
     let node = context.existing_node(&request.service, name)?;
@@ -300,20 +311,24 @@ fn not_subscribed(kind: ErrorType) -> StanzaError {
     StanzaError::new(Condition::UnexpectedRequest).of_type(kind).with(PubsubCondition::NotSubscribed)
 }
 
+/// Whether every account has a node of that name, whatever is stored.
+fn is_everywhere(service: &ServiceRef, name: &str) -> bool {
+    super::disco::is_hidden_name(name) || service.eventing(name) == Some(Eventing::Presence)
+}
+
 /// The subscription at an account that does not exist which a request is about.
-fn named_phantom(context: &mut Context<'_>, request: &Request<'_>, element: Element<'_>) -> Handled<Option<Jid>> {
-    if element.attr("node") != Some(ns::PPS_SUBSCRIPTIONS) {
-        return Ok(None);
-    }
+fn named_phantom(context: &mut Context<'_>, request: &Request<'_>, element: Element<'_>) -> Handled<Option<Phantom>> {
+    let name = element.attr("node").filter(|name| is_everywhere(&request.service, name));
+    let Some(name) = name else { return Ok(None) };
     let jid = own_jid(context, request, element, StanzaError::new(Condition::Forbidden))?;
     let mut known = context.phantoms_of(&request.service, jid.bare_str())?.into_iter();
-    Ok(known.find(|known| *known == jid))
+    Ok(known.find(|known| known.jid == jid && known.node == name))
 }
 
 fn unsubscribe(context: &mut Context<'_>, request: &Request<'_>, element: Element<'_>) -> Handled<Reply> {
-    if let Some(jid) = named_phantom(context, request, element)? {
-        context.unsubscribe_phantom(&request.service, &jid);
-        return Ok(subscribed(ns::PPS_SUBSCRIPTIONS, &jid, SubscriptionState::None, None));
+    if let Some(phantom) = named_phantom(context, request, element)? {
+        context.unsubscribe_phantom(&request.service, &phantom.node, &phantom.jid);
+        return Ok(subscribed(&phantom.node, &phantom.jid, SubscriptionState::None, None));
     }
     let (node, subscription) = named_subscription(context, request, element, ErrorType::Cancel)?;
     context.end_subscription(&request.service, &node, &subscription, Ending::Requested)?;
@@ -339,9 +354,9 @@ fn subscriptions(context: &mut Context<'_>, request: &Request<'_>, element: Elem
             write_subscription(&mut writer, Some(name), &subscription.jid, subscription.state);
         }
     }
-    if only.is_none_or(|node| node == ns::PPS_SUBSCRIPTIONS) {
-        for jid in context.phantoms_of(&request.service, request.from.bare_str())? {
-            write_subscription(&mut writer, Some(ns::PPS_SUBSCRIPTIONS), &jid, SubscriptionState::Subscribed);
+    for phantom in context.phantoms_of(&request.service, request.from.bare_str())? {
+        if only.is_none_or(|node| node == phantom.node) {
+            write_subscription(&mut writer, Some(&phantom.node), &phantom.jid, phantom.state);
         }
     }
     Ok(Reply::Result(writer.finish()))
@@ -369,18 +384,18 @@ fn affiliations(context: &mut Context<'_>, request: &Request<'_>, element: Eleme
 }
 
 fn options(context: &mut Context<'_>, request: &Request<'_>, element: Element<'_>) -> Handled<Reply> {
-    let (name, jid, options, bodies) = match named_phantom(context, request, element)? {
-        Some(jid) => (ns::PPS_SUBSCRIPTIONS.into(), jid, SubscriptionOptions::default(), false),
+    let (name, jid, options, has) = match named_phantom(context, request, element)? {
+        Some(phantom) => (phantom.node.as_str().into(), phantom.jid, SubscriptionOptions::default(), NOTHING_MORE),
         None => {
             let (node, subscription) = named_subscription(context, request, element, ErrorType::Modify)?;
-            let bodies = has_bodies(&request.service, Some(&node));
-            (node.name, subscription.jid, subscription.options, bodies)
+            let has = offered(&request.service, Some(&node), node.name.as_str());
+            (node.name, subscription.jid, subscription.options, has)
         }
     };
     let mut writer = Writer::new();
     writer.start_ns("pubsub", ns::PUBSUB).start("options");
     writer.attr("node", name.as_str()).attr("jid", jid.as_str());
-    write_options_form(&mut writer, "form", &options, bodies);
+    write_options_form(&mut writer, "form", &options, has);
     Ok(Reply::Result(writer.finish()))
 }
 
@@ -388,7 +403,7 @@ fn set_options(context: &mut Context<'_>, request: &Request<'_>, element: Elemen
     if named_phantom(context, request, element)?.is_some() {
         let form = Form::child_of(element)?;
         if form.kind != "cancel" {
-            read_options(&SubscriptionOptions::default(), &form, context.now, false)?;
+            read_options(&SubscriptionOptions::default(), &form, context.now, NOTHING_MORE)?;
         }
         return Ok(Reply::Result(String::new()));
     }
@@ -397,8 +412,9 @@ fn set_options(context: &mut Context<'_>, request: &Request<'_>, element: Elemen
     if form.kind == "cancel" {
         return Ok(Reply::Result(String::new()));
     }
-    let (options, public) =
-        read_options(&subscription.options, &form, context.now, has_bodies(&request.service, Some(&node)))?;
+    let has = offered(&request.service, Some(&node), node.name.as_str());
+    let (mut options, public) = read_options(&subscription.options, &form, context.now, has)?;
+    context.settle_roomnick(&request.service, &node, &subscription.jid, &mut options)?;
     subscription.options = options;
     subscription.wants_public = public.unwrap_or(subscription.wants_public);
     subscription.shown &= subscription.wants_public;
@@ -407,23 +423,28 @@ fn set_options(context: &mut Context<'_>, request: &Request<'_>, element: Elemen
     Ok(Reply::Result(String::new()))
 }
 
-/// Whether notifications can have the payload in words: those of a component, as far as the node's type lets it be known.
-fn has_bodies(service: &ServiceRef, node: Option<&Node>) -> bool {
-    !service.is_account() && node.is_none_or(|node| summary::possible(&node.config))
+/// Which options a subscription to the node has beside those of every one.
+fn offered(service: &ServiceRef, node: Option<&Node>, name: &str) -> Offered {
+    // Notifications of a component can have the payload in words, as far as the node's type lets it be known.
+    let bodies = !service.is_account() && node.is_none_or(|node| summary::possible(&node.config));
+    let is_room = service.eventing(name) == Some(Eventing::Rooms);
+    Offered { bodies, roomnick: is_room.then_some(ROOMNICKS[0]) }
 }
+
+const NOTHING_MORE: Offered = Offered { bodies: false, roomnick: None };
 
 /// What options a subscription has if none are sent (section 6.4).
 fn default_options(context: &mut Context<'_>, request: &Request<'_>, element: Element<'_>) -> Handled<Reply> {
     let mut node = None;
-    if let Some(name) = element.attr("node").filter(|name| !super::disco::is_hidden_name(name)) {
+    if let Some(name) = element.attr("node").filter(|name| !is_everywhere(&request.service, name)) {
         let found = context.existing_node(&request.service, name)?;
         context.check(&request.service, &found, &request.from, Action::See)?;
         node = Some(found);
     }
-    let bodies = has_bodies(&request.service, node.as_ref());
+    let has = offered(&request.service, node.as_ref(), element.attr("node").unwrap_or_default());
     let mut writer = Writer::new();
     writer.start_ns("pubsub", ns::PUBSUB).start("default").optional_attr("node", element.attr("node"));
-    write_options_form(&mut writer, "form", &SubscriptionOptions::default(), bodies);
+    write_options_form(&mut writer, "form", &SubscriptionOptions::default(), has);
     Ok(Reply::Result(writer.finish()))
 }
 

@@ -59,6 +59,7 @@ pub(super) fn options_of_a_subscription(store: &mut dyn Store) {
         show_values: 31,
         subscription_type: SubscriptionType::All,
         subscription_depth: 0,
+        roomnick: Some("JC".into()),
     };
     let variants = [SubscriptionOptions::default(), all, expiring(Expiry::Presence), expiring(Expiry::At(at(-5)))];
     commit(store, |t| {
@@ -85,6 +86,40 @@ pub(super) fn options_of_a_subscription(store: &mut dyn Store) {
             }
         }
         Ok(())
+    });
+}
+
+pub(super) fn names_in_a_room(store: &mut dyn Store) {
+    let node = new_node(store, "characters");
+    let other = new_node(store, "gardens");
+    let named = |nick: &str| SubscriptionOptions { roomnick: Some(nick.into()), ..SubscriptionOptions::default() };
+    let join = |t: &mut dyn Transaction, node, jid: &str, nick: &str| {
+        subscribe(t, node, jid, "1", SubscriptionState::Subscribed, &named(nick))
+    };
+    commit(store, |t| {
+        let key = join(t, node, ROMEO, "R")?;
+        join(t, other, "juliet@capulet.example", "R")?;
+        plain(t, node, "nurse@capulet.example", "1")?;
+        plain(t, node, "paris@capulet.example", "1")?;
+        assert_eq!(t.subscription_by_roomnick(node, "R")?.map(|found| found.key), Some(key));
+        assert_eq!(t.subscription_by_roomnick(node, "r")?, None);
+        let found = t.subscription_by_roomnick(node, "R")?.expect("found");
+        t.update_subscription(&Subscription { options: named("Romeo"), ..found.clone() })?;
+        assert_eq!(t.subscription_by_roomnick(node, "R")?, None);
+        let juliet = join(t, node, "juliet@capulet.example", "R")?;
+        t.delete_subscription(juliet)?;
+        t.update_subscription(&found)?;
+        Ok(())
+    });
+    let taken = |work: &dyn Fn(&mut dyn Transaction) -> Result<()>| {
+        let mut transaction = store.begin().expect("a transaction");
+        assert!(work(&mut *transaction).is_err());
+    };
+    let mut taken = taken;
+    taken(&|t| join(t, node, "juliet@capulet.example", "R").map(drop));
+    taken(&|t| {
+        let other = t.subscriptions_to(node, "nurse@capulet.example")?;
+        t.update_subscription(&Subscription { options: named("R"), ..other[0].clone() })
     });
 }
 

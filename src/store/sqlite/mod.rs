@@ -75,6 +75,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/001_pubsub.sql"),
     include_str!("migrations/002_journal.sql"),
     include_str!("migrations/003_auto_subscriptions.sql"),
+    include_str!("migrations/004_roomnick.sql"),
 ];
 
 /// `PRAGMA application_id` of our files: "PPPS".

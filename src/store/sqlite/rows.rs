@@ -261,6 +261,7 @@ fn read_subscription(columns: &mut Columns<'_, '_>) -> Result<Subscription> {
             show_values: columns.next()?,
             subscription_type: columns.text(SubscriptionType::parse)?,
             subscription_depth: columns.next()?,
+            roomnick: columns.next()?,
         },
     })
 }
@@ -304,7 +305,8 @@ pub(super) fn bind_options(statement: &mut Statement<'_>, first: usize, options:
     statement.raw_bind_parameter(first + 5, options.include_body)?;
     statement.raw_bind_parameter(first + 6, options.show_values)?;
     statement.raw_bind_parameter(first + 7, options.subscription_type.as_str())?;
-    statement.raw_bind_parameter(first + 8, options.subscription_depth)
+    statement.raw_bind_parameter(first + 8, options.subscription_depth)?;
+    statement.raw_bind_parameter(first + 9, options.roomnick.as_deref())
 }
 
 pub(super) fn public_entry(row: &Row<'_>) -> Result<PublicEntry> {

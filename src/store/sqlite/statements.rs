@@ -39,7 +39,7 @@ macro_rules! subscription_columns {
     () => {
         "s.subscription, s.node, s.jid, s.subid, s.state, s.wants_public, s.shown, s.created, s.deliver, s.digest, \
          s.digest_frequency, s.expire_presence, s.expire_at, s.include_body, s.show_values, s.subscription_type, \
-         s.subscription_depth"
+         s.subscription_depth, s.roomnick"
     };
 }
 
@@ -227,14 +227,15 @@ statements! {
     // Subscriptions.
     INSERT_SUBSCRIPTION = "INSERT INTO subscriptions (node, service, jid, bare, subid, state, wants_public, created, \
         deliver, digest, digest_frequency, expire_presence, expire_at, include_body, show_values, subscription_type, \
-        subscription_depth) \
-        SELECT node, service, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16 \
+        subscription_depth, roomnick) \
+        SELECT node, service, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17 \
         FROM nodes WHERE node = ?1";
     UPDATE_SUBSCRIPTION = "UPDATE subscriptions SET state = ?2, wants_public = ?3, shown = ?4, deliver = ?5, digest = ?6, \
         digest_frequency = ?7, expire_presence = ?8, expire_at = ?9, include_body = ?10, show_values = ?11, \
-        subscription_type = ?12, subscription_depth = ?13 WHERE subscription = ?1";
+        subscription_type = ?12, subscription_depth = ?13, roomnick = ?14 WHERE subscription = ?1";
     DELETE_SUBSCRIPTION = "DELETE FROM subscriptions WHERE subscription = ?1";
     SELECT_SUBSCRIPTIONS_TO = concat!(subscription_row!(), "WHERE s.node = ?1 AND s.bare = ?2 ORDER BY s.subscription");
+    SELECT_SUBSCRIPTION_BY_ROOMNICK = concat!(subscription_row!(), "WHERE s.node = ?1 AND s.roomnick = ?2");
     SELECT_SUBSCRIPTIONS = concat!(subscription_row!(), "INDEXED BY subscriptions_node ",
         "WHERE s.node = ?1 AND s.subscription > ?2 ORDER BY s.subscription LIMIT ?3");
     SELECT_SUBSCRIBERS = "SELECT s.subscription, s.jid, a.affiliation, s.expire_at, s.include_body, s.show_values \

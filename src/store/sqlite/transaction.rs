@@ -330,6 +330,10 @@ impl Transaction for Open<'_> {
         self.all(statements::SELECT_SUBSCRIPTIONS_TO, (node.0, bare), rows::subscription)
     }
 
+    fn subscription_by_roomnick(&mut self, node: NodeKey, roomnick: &str) -> Result<Option<Subscription>> {
+        self.optional(statements::SELECT_SUBSCRIPTION_BY_ROOMNICK, (node.0, roomnick), rows::subscription)
+    }
+
     fn subscriptions(
         &mut self,
         node: NodeKey,
