@@ -144,15 +144,13 @@ end
 
 -- Messages
 
-local eventing = is_component and module:get_option("pam_pps_eventing");
-
 local function on_message(event)
 	local stanza = event.stanza;
 	if stanza.attr.type == "error" then
 		return feed(event);
 	end
 	local form = stanza:get_child("x", xmlns_forms);
-	if eventing or (form and (form.attr.type == "submit" or form.attr.type == "cancel"))
+	if (form and (form.attr.type == "submit" or form.attr.type == "cancel"))
 	or (not is_component and stanza:get_child("event", xmlns_pubsub_event)) then
 		if state.reinjected[stanza] then
 			return nil;
@@ -223,7 +221,8 @@ else
 	end, priority);
 
 	module:hook("resource-unbind", function (event)
-		if not event.session.presence and event.session.full_jid then
+		-- Presence that ends says it to those who had been sent it; rooms and the like want to know of the session.
+		if event.session.full_jid then
 			submit("session-ended", event.session.full_jid);
 		end
 	end, priority);

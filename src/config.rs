@@ -150,7 +150,13 @@ pub const OPTIONS: &[OptionInfo] = &[
     option("journal_max_events", "10000", Shape::Number(1, 1 << 31), true, "events kept for one account"),
     option("journal_max_bytes", "4194304", Shape::Number(1_000, 1 << 40), true, "bytes of events kept for one account"),
     option("journal_expiry", "2592000", Shape::Number(1, 1 << 31), true, "seconds for which an event is kept"),
-    option("eventing", "", Shape::Word(&["", "false", "true", "rooms", "conversations"]), true, "XEP-0207 profile"),
+    option(
+        "eventing",
+        "",
+        Shape::Word(&["", "false", "true", "rooms", "conversations"]),
+        true,
+        "XEP-0207: `true` gives each account the node `presence`; on a component, \"rooms\" or \"conversations\" makes each node one",
+    ),
     option("max_nodes", "1000", Shape::Number(1, 1 << 31), true, "nodes of one account; a component has no limit"),
     option(
         "max_bytes",

@@ -165,16 +165,48 @@ fn rules(config: &Config, option: &str, kind: ServiceKind) -> Result<Rules> {
     Ok(rules)
 }
 
-/// Which part of XEP-0207 the option asks for: accounts have one, components the others.
+/// Which part of XEP-0207 the option asks for: accounts have one, components the others. `true` may stand where it holds for
+/// every host of a server: it is about accounts only.
 fn eventing(kind: ServiceKind, text: &str) -> Result<Option<Eventing>> {
     let wanted = match (kind, text) {
         (_, "" | "false") => return Ok(None),
         (ServiceKind::Accounts, "true") => return Ok(Some(Eventing::Presence)),
+        (_, "true") => return Ok(None),
         (ServiceKind::Component, "rooms") => return Ok(Some(Eventing::Rooms)),
         (ServiceKind::Component, "conversations") => return Ok(Some(Eventing::Conversations)),
-        (ServiceKind::Accounts, _) => "a host with accounts takes true or false",
-        (ServiceKind::Component, _) => "a component takes \"rooms\" or \"conversations\"",
-        (ServiceKind::Rooms, _) => "a chat service does not have it",
+        (ServiceKind::Accounts, _) => "rooms and conversations are on a component",
+        (ServiceKind::Component, _) => "a component takes another word",
+        (ServiceKind::Rooms, _) => "a chat service has rooms of its own",
     };
     Err(Error::new(ErrorKind::InvalidOption, format!("option \"eventing\" is \"{text}\", but {wanted}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Eventing, Host, ServiceKind};
+    use crate::config::Config;
+
+    #[test]
+    fn each_part_of_the_profile_has_its_place() {
+        let read = |kind, value| {
+            let mut config = Config::new();
+            config.set("eventing", value).expect("a value of the option");
+            Host::read("example", kind, &config).map(|host| host.policy.eventing)
+        };
+        use ServiceKind::{Accounts, Component, Rooms};
+        for kind in [Accounts, Component, Rooms] {
+            assert_eq!(read(kind, "false").expect("off"), None);
+        }
+        assert_eq!(read(Accounts, "true").expect("accounts"), Some(Eventing::Presence));
+        assert_eq!(read(Component, "rooms").expect("rooms"), Some(Eventing::Rooms));
+        assert_eq!(read(Component, "conversations").expect("conversations"), Some(Eventing::Conversations));
+        // In the global section of a configuration.
+        assert_eq!([read(Component, "true").expect("ignored"), read(Rooms, "true").expect("ignored")], [None, None]);
+        for (kind, value) in
+            [(Accounts, "rooms"), (Accounts, "conversations"), (Rooms, "rooms"), (Rooms, "conversations")]
+        {
+            let error = read(kind, value).expect_err("it is not there").to_string();
+            assert!(error.contains("eventing") && error.contains(value), "{error}");
+        }
+    }
 }

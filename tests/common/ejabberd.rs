@@ -9,7 +9,7 @@ use super::live_door::{ADMIN, Federation};
 use super::xml::{Element, Node};
 
 /// Options that a service has; all others are for accounts or the engine.
-const OF_SERVICES: [&str; 8] = [
+const OF_SERVICES: [&str; 7] = [
     "create_nodes",
     "max_subscriptions",
     "max_items",
@@ -17,7 +17,6 @@ const OF_SERVICES: [&str; 8] = [
     "autocreate_on_subscribe",
     "expose_publisher",
     "default_admin_affiliation",
-    "eventing",
 ];
 /// Options that accounts do not have.
 const NOT_OF_ACCOUNTS: [&str; 5] = [
