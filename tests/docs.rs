@@ -145,9 +145,7 @@ fn both_servers_have_the_same_options() {
     let mut known: Vec<_> = lists.iter().flat_map(|list| erlang_list(&erlang, list)).collect();
     for list in ["of_engine", "of_service"] {
         for name in lua_table(&lua, list).split('"').skip(1).step_by(2) {
-            // The rooms of ejabberd do not say yet what they are.
-            let only_here = name == "conference_info";
-            assert!(only_here || known.iter().any(|known| known == name), "{name} is an option in Prosody alone");
+            assert!(known.iter().any(|known| known == name), "{name} is an option in Prosody alone");
         }
     }
     known.sort();

@@ -41,8 +41,8 @@ struct job {
 static ErlNifResourceType *engine_type, *outcome_type;
 
 static const char *const input_names[] = {
-	"stanza", "tick", "session_ended", "account_removed", "roster_changed", "import", "command"};
-static const char *const need_names[] = {"account", "roster", "admin", "blocked", "import", "room"};
+	"stanza", "tick", "session_ended", "account_removed", "roster_changed", "import", "command", "room_changed"};
+static const char *const need_names[] = {"account", "roster", "admin", "blocked", "import", "room", "room_info"};
 static const char *const subscription_names[] = {"none", "to", "from", "both"};
 static const char *const affiliation_names[] = {"none", "outcast", "member", "admin", "owner"};
 static const char *const service_names[] = {"accounts", "component", "rooms"};
@@ -56,7 +56,7 @@ static ERL_NIF_TERM atom_subscription[COUNT(subscription_names)], atom_service[C
 static ERL_NIF_TERM atom_affiliation[COUNT(affiliation_names)];
 static ERL_NIF_TERM atom_place[COUNT(place_names)], atom_level[COUNT(level_names)], atom_result[COUNT(result_names)];
 static ERL_NIF_TERM atom_error, atom_event, atom_false, atom_log, atom_multicast, atom_need_tag, atom_ok, atom_pam_pps;
-static ERL_NIF_TERM atom_pass, atom_reply, atom_room, atom_roster, atom_route, atom_true, atom_undefined, atom_wake;
+static ERL_NIF_TERM atom_pass, atom_reply, atom_room, atom_room_info, atom_roster, atom_route, atom_true, atom_undefined, atom_wake;
 
 /* The environment of the NIF that this thread runs, for messages sent from inside the library. */
 static __thread ErlNifEnv *calling;
@@ -469,7 +469,17 @@ static bool add_room(ErlNifEnv *env, pam_pps_input *input, const ERL_NIF_TERM *f
 	       PAM_PPS_RESULT_OK;
 }
 
-/* Adds {Need, Jid, Other, Value}, or what add_roster() and add_room() take. */
+/* Adds {room_info, Room, Name, Description, Subject}. */
+static bool add_room_info(ErlNifEnv *env, pam_pps_input *input, const ERL_NIF_TERM *fact) {
+	ErlNifBinary room, name, description, subject;
+	if(!enif_inspect_binary(env, fact[1], &room) || !enif_inspect_binary(env, fact[2], &name) ||
+		!enif_inspect_binary(env, fact[3], &description) || !enif_inspect_binary(env, fact[4], &subject))
+		return false;
+	return pam_pps_input_fact_room_info(input, room.data, room.size, name.data, name.size, description.data, description.size,
+		       subject.data, subject.size) == PAM_PPS_RESULT_OK;
+}
+
+/* Adds {Need, Jid, Other, Value}, or what one of the others takes. */
 static bool add_fact(ErlNifEnv *env, pam_pps_input *input, ERL_NIF_TERM term) {
 	const ERL_NIF_TERM *fact;
 	int arity;
@@ -479,6 +489,8 @@ static bool add_fact(ErlNifEnv *env, pam_pps_input *input, ERL_NIF_TERM term) {
 		return add_roster(env, input, fact);
 	if(arity == 5 && enif_is_identical(fact[0], atom_room))
 		return add_room(env, input, fact);
+	if(arity == 5 && enif_is_identical(fact[0], atom_room_info))
+		return add_room_info(env, input, fact);
 	ErlNifBinary jid, other;
 	bool value;
 	int kind = arity == 4 ? find(fact[0], atom_need, COUNT(atom_need)) : -1;
@@ -644,6 +656,7 @@ static int prepare(ErlNifEnv *env) {
 	atom_pass = enif_make_atom(env, "pass");
 	atom_reply = enif_make_atom(env, "reply");
 	atom_room = enif_make_atom(env, "room");
+	atom_room_info = enif_make_atom(env, "room_info");
 	atom_roster = enif_make_atom(env, "roster");
 	atom_route = enif_make_atom(env, "route");
 	atom_true = enif_make_atom(env, "true");

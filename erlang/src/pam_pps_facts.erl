@@ -16,6 +16,9 @@ answer({need, blocked, Owner, Contact}) ->
 answer({need, room, Who, Room}) ->
     {Affiliation, Voice} = protected({room, Who, Room}, {none, false}),
     {room, Who, Room, Affiliation, Voice};
+answer({need, room_info, Room, _}) ->
+    {Name, Description, Subject} = protected({room_info, Room, <<>>}, {<<>>, <<>>, <<>>}),
+    {room_info, Room, Name, Description, Subject};
 answer({need, Kind, Jid, Other}) ->
     {Kind, Jid, Other, protected({Kind, Jid, Other}, false)}.
 
@@ -37,7 +40,7 @@ protected(Question, Default) ->
     end.
 
 -spec find({pam_pps_nif:need(), binary(), binary()}) ->
-	  boolean() | {none | to | from | both, [binary()]} | {pam_pps_nif:affiliation(), boolean()}.
+	  boolean() | {none | to | from | both, [binary()]} | pam_pps_rooms:standing() | pam_pps_rooms:info().
 find({account, Account, _}) ->
     #jid{luser = User, lserver = Server} = jid:decode(Account),
     User /= <<>> andalso pam_pps:domain(Server) /= undefined andalso ejabberd_auth:user_exists(User, Server);
@@ -58,6 +61,8 @@ find({blocked, Owner, Contact}) ->
     ejabberd_hooks:run_fold(privacy_check_packet, Server, allow, [To, Message, in]) == deny;
 find({room, Who, Room}) ->
     pam_pps_rooms:standing(jid:decode(Who), jid:decode(Room));
+find({room_info, Room, _}) ->
+    pam_pps_rooms:info(jid:decode(Room));
 find({import, Service, _}) ->
     pam_pps_import:import(Service).
 

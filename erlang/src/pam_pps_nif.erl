@@ -10,12 +10,13 @@
 -opaque engine() :: reference().
 -opaque outcome() :: reference().
 -type reason() :: atom() | {atom(), binary()}.
--type input() :: stanza | tick | session_ended | account_removed | roster_changed | import | command.
--type need() :: account | roster | admin | blocked | import | room.
+-type input() :: stanza | tick | session_ended | account_removed | roster_changed | import | command | room_changed.
+-type need() :: account | roster | admin | blocked | import | room | room_info.
 -type subscription() :: none | to | from | both.
 -type affiliation() :: none | outcast | member | admin | owner.
 -type fact() :: {need(), binary(), binary(), boolean()} | {roster, binary(), binary(), subscription(), [binary()]} |
-		{room, Who :: binary(), Room :: binary(), affiliation(), Voice :: boolean()}.
+		{room, Who :: binary(), Room :: binary(), affiliation(), Voice :: boolean()} |
+		{room_info, Room :: binary(), Name :: binary(), Description :: binary(), Subject :: binary()}.
 -type decision() :: pass | {route, binary()} |
 		    {multicast, Place :: non_neg_integer(), Id :: binary(), binary(), Count :: non_neg_integer()} |
 		    {need, need(), binary(), binary()} |

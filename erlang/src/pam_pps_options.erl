@@ -24,7 +24,7 @@
 %% Nodes in one answer, whatever is asked for.
 -define(MAX_PAGE, 1000).
 
--define(OF_ROOMS, [room_publish, max_nodes, max_bytes, max_subscriptions, max_items]).
+-define(OF_ROOMS, [room_publish, conference_info, max_nodes, max_bytes, max_subscriptions, max_items]).
 
 %% Those of mod_pubsub that mean something here, under their own names.
 -define(OF_PUBSUB, [access_createnode, host, hosts, max_items_node, vcard]).
@@ -50,7 +50,7 @@ type(Name) when Name == default_node_config; Name == force_node_config ->
     Settings = fun(Value) -> econf:and_then(econf:map(econf:binary(), Value, [unique]), fun(Pairs) -> {settings, Pairs} end) end,
     Value = econf:either(econf:bool(), econf:either(econf:int(), econf:list_or_single(econf:binary()))),
     Settings(econf:either(Settings(Value), Value));
-type(Name) when Name == rooms; Name == auto_subscribe; Name == ignore_pep_from_offline; Name == journal;
+type(Name) when Name == rooms; Name == conference_info; Name == auto_subscribe; Name == ignore_pep_from_offline; Name == journal;
 		Name == autocreate_on_publish; Name == autocreate_on_subscribe;
 		Name == expose_publisher; Name == import -> econf:bool();
 type(Name) when Name == readers; Name == check_interval -> econf:non_neg_int();
@@ -266,8 +266,7 @@ engine(Opts) ->
 domains(Host, Opts) ->
     [{Host, accounts, events(pairs(?OF_ACCOUNTS, inherit(Opts)))}
      | [{misc:expand_keyword(<<"@HOST@">>, Name, Host), component, service(Options, Opts)} || {Name, Options} <- services(Opts)]]
-	++ [{Domain, rooms, events([{<<"conference_info">>, <<"false">>} | pairs(?OF_ROOMS, inherit(Opts))])}
-	    || maps:get(rooms, Opts), Domain <- pam_pps_rooms:domains(Host)].
+	++ [{Domain, rooms, events(pairs(?OF_ROOMS, inherit(Opts)))} || maps:get(rooms, Opts), Domain <- pam_pps_rooms:domains(Host)].
 
 %%%===================================================================
 %%% Internal functions

@@ -7,9 +7,10 @@
 -module(pam_pps_rooms).
 
 %% API
--export([domains/1, start/2, stop/1, standing/2, publish/4, listed/2]).
+-export([domains/1, start/2, stop/1, standing/2, info/1, publish/4, listed/2]).
+-export_type([standing/0, info/0]).
 %% hooks
--export([filter_packet/1, muc_filter_presence/3, muc_process_iq/2, join_room/4, leave_room/4, room_destroyed/3,
+-export([filter_packet/1, muc_filter_presence/3, muc_filter_message/3, muc_process_iq/2, join_room/4, leave_room/4, room_destroyed/3,
 	 room_destroyed/4, publish_in_room/5]).
 %% spawned
 -export([publish_now/4]).
@@ -19,12 +20,16 @@
 -include("mod_muc_room.hrl").
 
 %% What a room may be asked.
--type question() :: everyone | {look, jid()} | {standing, jid(), reference()}.
+-type question() :: everyone | {look, jid()} | changed | {standing | info, jid(), reference()}.
 -type standing() :: {pam_pps_nif:affiliation(), Voice :: boolean()}.
+-type info() :: {Name :: binary(), Description :: binary(), Subject :: binary()}.
 
-%% In the process of a room: under which nick the engine knows a client, and who may be about to join.
+%% In the process of a room: under which nick the engine knows a client, who may be about to join, what the room says of itself,
+%% and whether a look at that is on its way.
 -define(NICK(Jid), {?MODULE, jid:tolower(Jid)}).
 -define(COMING, {?MODULE, coming}).
+-define(INFO, {?MODULE, info}).
+-define(CHANGING, {?MODULE, changing}).
 %% How long a room may take to answer, in milliseconds.
 -define(PATIENCE, 5000).
 
@@ -60,20 +65,13 @@ stop(Domain) ->
 
 %% @doc How somebody stands to a room. Not to be called in the room's process.
 -spec standing(jid(), jid()) -> standing().
-standing(Who, #jid{luser = Name, lserver = Domain}) ->
-    case mod_muc:find_online_room(Name, Domain) of
-	{ok, Room} ->
-	    Ref = erlang:monitor(process, Room, [{alias, reply_demonitor}]),
-	    ask(Room, {standing, Who, Ref}),
-	    receive
-		{Ref, Standing} -> Standing;
-		{'DOWN', Ref, _, _, _} -> {none, false}
-	    after ?PATIENCE ->
-		    erlang:demonitor(Ref, [flush]),
-		    receive {Ref, Standing} -> Standing after 0 -> {none, false} end
-	    end;
-	error -> {none, false}
-    end.
+standing(Who, Room) ->
+    call(standing, Who, Room, {none, false}).
+
+%% @doc What a room says of itself. Not to be called in the room's process.
+-spec info(jid()) -> info().
+info(Room) ->
+    call(info, Room, Room, {<<>>, <<>>, <<>>}).
 
 %% @doc Publishes an element as the room itself. An empty id has one made. In the room's own process (most hooks of mod_muc run
 %% there) the answer comes before the item is published, since the engine may have to ask the room.
@@ -144,6 +142,11 @@ filter_packet(#presence{type = unavailable, from = #jid{lserver = Domain} = Old,
     _ = [named(jid:remove_resource(Old), Client, Nick)
 	 || {rooms, _} <- [pam_pps:domain(Domain)], get(?NICK(Client)) /= undefined],
     Presence;
+filter_packet(#message{type = groupchat, from = #jid{luser = User, lserver = Domain, lresource = <<>>},
+		       sub_els = [#muc_user{status_codes = [_ | _]}]} = Message) ->
+    %% Others than owners configure rooms, too, and mod_muc has no hook for it.
+    _ = [changed(Room) || {rooms, _} <- [pam_pps:domain(Domain)], {ok, Room} <- [mod_muc:find_online_room(User, Domain)]],
+    Message;
 filter_packet(Packet) ->
     Packet.
 
@@ -240,6 +243,22 @@ room_destroyed(ServerHost, Name, Domain, _Persistent) ->
 room_destroyed(_ServerHost, Name, Domain) ->
     forget(jid:make(Name, Domain)).
 
+%% The subject may be another one when the room is done with this.
+-spec muc_filter_message(message() | drop, #state{}, binary()) -> message() | drop.
+muc_filter_message(#message{subject = [_ | _]} = Message, _State, _Nick) ->
+    changed(self()),
+    Message;
+muc_filter_message(Message, _State, _Nick) ->
+    Message.
+
+%% Looks once at what the room says of itself, however many are told of a change.
+-spec changed(pid()) -> ok.
+changed(Room) when Room == self() ->
+    _ = [ask(Room, changed) || put(?CHANGING, true) /= true],
+    ok;
+changed(Room) ->
+    ask(Room, changed).
+
 -spec muc_process_iq(iq() | ignore, #state{}) -> iq() | ignore | {stop, ignore}.
 muc_process_iq(#iq{meta = #{?MODULE := Question}}, State) ->
     answer_question(Question, State),
@@ -259,6 +278,16 @@ answer_question({look, Client}, #state{users = Users, jid = Room}) ->
 	    show(Presence, Room, Client, Nick);
 	_ -> ok
     end;
+answer_question(changed, #state{jid = Room} = State) ->
+    erase(?CHANGING),
+    Info = info_of(State),
+    _ = [pam_pps:submit(room_changed, jid:encode(Room), jid:encode(Room)) || put(?INFO, Info) /= Info],
+    ok;
+answer_question({info, _, Ref}, State) ->
+    Info = info_of(State),
+    put(?INFO, Info),
+    Ref ! {Ref, Info},
+    ok;
 answer_question({standing, Who, Ref}, #state{users = Users, config = #config{moderated = Moderated}} = State) ->
     %% mod_muc lets a visitor speak where there is no moderation.
     Voice = case maps:find(jid:tolower(Who), Users) of
@@ -267,6 +296,10 @@ answer_question({standing, Who, Ref}, #state{users = Users, config = #config{mod
 	    end,
     Ref ! {Ref, {mod_muc_room:get_affiliation(Who, State), Voice}},
     ok.
+
+-spec info_of(#state{}) -> info().
+info_of(#state{config = #config{title = Title, description = Description}, subject = Subject}) ->
+    {Title, Description, xmpp:get_text(Subject)}.
 
 %% The engine is to know the client under that nick.
 -spec named(jid(), jid(), binary()) -> ok.
@@ -307,6 +340,23 @@ ask(Room, Question) ->
     IQ = #iq{type = get, from = Nowhere, to = Nowhere, sub_els = [#ping{}], meta = #{?MODULE => Question}},
     mod_muc_room:route(Room, IQ).
 
+%% Asks a room and waits. Its answer comes to a monitor's alias, so that a late one disturbs nobody.
+-spec call(standing | info, jid(), jid(), T) -> T.
+call(What, Jid, #jid{luser = Name, lserver = Domain}, Default) ->
+    case mod_muc:find_online_room(Name, Domain) of
+	{ok, Room} ->
+	    Ref = erlang:monitor(process, Room, [{alias, reply_demonitor}]),
+	    ask(Room, {What, Jid, Ref}),
+	    receive
+		{Ref, Answer} -> Answer;
+		{'DOWN', Ref, _, _, _} -> Default
+	    after ?PATIENCE ->
+		    erlang:demonitor(Ref, [flush]),
+		    receive {Ref, Answer} -> Answer after 0 -> Default end
+	    end;
+	error -> Default
+    end.
+
 -spec forget(jid()) -> ok.
 forget(Room) ->
     Name = jid:encode(Room),
@@ -335,6 +385,7 @@ hook(Do, Host) ->
 -spec hooks() -> [{atom(), atom(), integer()}].
 hooks() ->
     [{muc_filter_presence, muc_filter_presence, 100},
+     {muc_filter_message, muc_filter_message, 100},
      {muc_process_iq, muc_process_iq, 1},
      {join_room, join_room, 50},
      {leave_room, leave_room, 50},

@@ -163,11 +163,25 @@ def changed_options_leave_everything_as_it_is(server):
     leave(juliet, "juliet")
 
 
+def a_room_says_what_others_than_its_owners_have_changed(server):
+    juliet = Client(server, "juliet@localhost")
+    enter(juliet, "juliet")
+    evaluate(server, "{ok, Room} = mod_muc:find_online_room(<<\"coven\">>, <<\"rooms.localhost\">>), "
+             "{ok, Config} = mod_muc_room:get_config(Room), mod_muc_room:set_config(Room, setelement(2, Config, <<\"Toil and trouble\">>))")
+
+    def said():
+        answer = juliet.iq("get", items("urn:ietf:params:xml:ns:conference-info"), COVEN)
+        return "Toil and trouble" in ET.tostring(answer).decode()
+    assert until(said), "the name of the room was not published"
+    leave(juliet, "juliet")
+
+
 def the_end_of_a_room_is_the_end_of_its_nodes(server):
     juliet = Client(server, "juliet@localhost")
 
     def nodes():
-        return [line.split("\t")[0] for line in server.api("pam_pps_list_nodes", service=COVEN)]
+        lines = server.api("pam_pps_list_nodes", service=COVEN)
+        return [line.split("\t")[0] for line in lines if line.startswith("urn:x:")]
 
     def say():
         server.api("pam_pps_publish", service=COVEN, node="urn:x:n", payload="<a xmlns='urn:a'/>")
@@ -207,7 +221,8 @@ def a_restart_keeps_what_belongs_to_the_room(folder, arguments):
 
 ON_ONE_SERVER = [modules_and_administrators_publish_as_a_room, whoever_has_come_or_has_another_nick_publishes_at_once,
                  a_client_takes_another_nick_and_leaves_one_behind, with_a_broken_connection_the_occupants_data_ends,
-                 changed_options_leave_everything_as_it_is, the_end_of_a_room_is_the_end_of_its_nodes]
+                 changed_options_leave_everything_as_it_is,
+                 a_room_says_what_others_than_its_owners_have_changed, the_end_of_a_room_is_the_end_of_its_nodes]
 
 
 def run(function, *arguments):
