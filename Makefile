@@ -77,7 +77,7 @@ run:
 	@$(if $(filter prosody ejabberd,$(HOST)),:,echo "make run: HOST is prosody or ejabberd" >&2; exit 2)
 	@tests/setup $(if $(filter ejabberd,$(HOST)),ejabberd,run)
 	@$(MAKE) --no-print-directory dist
-	@$(PYTHON) tests/tour.py --host $(HOST) --dist $(DIST_DIR)/$(HOST)
+	@$(PYTHON) tests/$(if $(EVENTING),eventing,tour).py --host $(HOST) --dist $(DIST_DIR)/$(HOST)
 
 test:
 	@tests/setup

@@ -77,6 +77,7 @@ class Client:
     """One session: plain TCP, SASL PLAIN, capabilities. What arrives and is no answer goes into `inbox`."""
 
     numbers = itertools.count(1)
+    KEPT = {CLIENT + "message"}
 
     def __init__(self, name, features):
         self.name = name
@@ -148,7 +149,7 @@ class Client:
                     waiting.set_result(element)
             elif element.tag == CLIENT + "iq":
                 self.reply(element)
-            elif element.tag == CLIENT + "message":
+            elif element.tag in self.KEPT:
                 self.inbox.append(element)
                 self.arrived.set()
 
@@ -391,6 +392,7 @@ class Tour:
             must(f"what else came to {device.name}", [xml(m) for m in device.inbox], [])
         happened("it reached neither of Romeo's devices")
 
+    SERVICES = [f"pubsub.{HOME} (a service of its own, on the same engine)"]
     STEPS = [people_arrive, first_post, follow, phone_comes_back, second_post, who_follows_whom, follow_from_elsewhere, in_private,
              unfollow]
 
@@ -472,17 +474,18 @@ def make_servers(options, once):
             Server(options, *version, "--pubsub", "no", "--s2s-port", str(other), "--peer", f"{HOME}=127.0.0.1:{one}", *there)]
 
 
-def tell_how_to_connect(servers):
+def tell_how_to_connect(servers, services):
     plain = "Plain TCP: allow an unencrypted connection in your client."
     say(bold("\n This is yours until Ctrl-C. ") + plain)
     for about in (server.about for server in servers):
         say(f"    Address    127.0.0.1, port {bold(str(about['c2s']))}, for {', '.join(about['users'])}")
         say(f"               data and log in {about['data']} (removed at the end)")
     say("    Password   " + ", ".join(sorted(set(servers[0].about["users"].values()))))
-    say(f"    Pubsub     {servers[0].about['pubsub']} (a service of its own, on the same engine)")
+    for service in services:
+        say(f"    Pubsub     {service}")
 
 
-async def run(options):
+async def run(options, story=Tour, make_servers=make_servers):
     once = options.once or os.environ.get("ONCE", "") not in ("", "0") or not (TERMINAL and sys.stdin.isatty())
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
@@ -493,16 +496,16 @@ async def run(options):
     status = 1
     try:
         name = NAMES[options.host]
-        say(dim(f"Starting a throw-away {name} on loopback, for two domains..." if len(servers) == 1 else
-                f"Starting two throw-away {name}s on loopback..."))
+        count = "a" if len(servers) == 1 else "two"
+        say(dim(f"Starting {count} throw-away {name}{'s' * (len(servers) - 1)} on loopback..."))
         await asyncio.gather(*(server.start() for server in servers))
         places = " and ".join(host for server in servers for host in server.about["hosts"])
         say(f"{name} {servers[0].about['version']} with mod_pam_pps is up: {places}.")
-        await Tour({host: server.about for server in servers for host in server.about["hosts"]}).play()
+        await story({host: server.about for server in servers for host in server.about["hosts"]}).play()
         say(bold(style("32", "\n Every step went as told.")))
         status = 0
         if not once:
-            tell_how_to_connect(servers)
+            tell_how_to_connect(servers, story.SERVICES)
             ends = [asyncio.ensure_future(server.process.wait()) for server in servers]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             say(f"{name} ended by itself.")
@@ -519,15 +522,14 @@ async def run(options):
     return status
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
+def arguments(usage):
+    p = argparse.ArgumentParser(usage=usage)
     p.add_argument("--once", action="store_true")
     p.add_argument("--host", choices=list(NAMES), default=os.environ.get("HOST") or "prosody")
     p.add_argument("--dist", default=os.environ.get("DIST_PROSODY"))
     p.add_argument("--version", choices=["0.12", "13"], default=os.environ.get("PROSODY", "0.12"))
-    options = p.parse_args()
-    return asyncio.run(run(options))
+    return p.parse_args()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(asyncio.run(run(arguments(__doc__))))
