@@ -128,13 +128,18 @@ impl Context<'_> {
         if crate::pubsub::may(standing, Action::Receive, &node.config).is_err() {
             return false;
         }
-        let wanted = subscriber.show_values;
+        self.is_there(service, node, &subscriber.jid, subscriber.show_values)
+    }
+
+    /// Whether the subscriber's presence is one in which events are wanted: by the node (`pubsub#presence_based_delivery`), and
+    /// by the subscription, whose wish is given as bits of its `pubsub#show-values`.
+    fn is_there(&self, service: &ServiceRef, node: &Node, jid: &str, wanted: u8) -> bool {
         if !node.config.presence_based_delivery && wanted == 0 {
             return true;
         }
         let fits = |show: u8| wanted == 0 || show & wanted != 0;
         let presences = &self.memory.presences;
-        match Jid::from_prepared(&subscriber.jid) {
+        match Jid::from_prepared(jid) {
             Jid::Full(jid) => presences.resource(&service.name, &jid).is_some_and(|resource| fits(resource.show)),
             Jid::Bare(jid) => presences.resources(&service.name, jid.as_str()).any(|(_, resource)| fits(resource.show)),
         }
@@ -198,7 +203,9 @@ impl Context<'_> {
             let chunk = self.store().subscriptions(node.key, after, CHUNK)?;
             after = chunk.last().map(|subscription| subscription.key);
             for subscription in &chunk {
-                if reach == Reach::Everyone || (self.is_live(subscription) && subscription.options.deliver) {
+                let options = &subscription.options;
+                let is_there = || self.is_there(service, node, subscription.jid.as_str(), options.show_values);
+                if reach == Reach::Everyone || (self.is_live(subscription) && options.deliver && is_there()) {
                     candidates.entry(subscription.jid.to_bare()).or_default().1.push(subscription.jid.clone());
                 }
             }
