@@ -252,7 +252,9 @@ fn join(
             let error = StanzaError::new(Condition::NotAuthorized).with(PubsubCondition::PendingSubscription);
             return Err(error.into());
         }
-        if subscription != old {
+        // Another subscription of the same account may have been made since, without the mark.
+        let unlisted = public && context.store().public_subscriber(node.key, jid.bare_str())?.is_none();
+        if subscription != old || unlisted {
             context.update_subscription(service, node, &subscription, old.state)?;
         }
         if subscription.state != old.state {
