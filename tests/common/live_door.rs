@@ -216,8 +216,7 @@ impl LiveDoor {
             command.arg("--external").arg(format!("{domain}=secret"));
         }
         for (key, value) in needs.iter().filter(|(key, _)| !key.contains('.')) {
-            let prefix = if SHARED_OPTIONS.contains(&key.as_str()) { "" } else { "pam_pps_" };
-            command.arg("--set").arg(format!("{prefix}{key} = {}", lua(value)));
+            command.arg("--set").arg(setting(key, value));
         }
         Ok(command)
     }
@@ -234,7 +233,7 @@ impl LiveDoor {
             }
             for (key, value) in needs {
                 if let Some(key) = key.strip_prefix("pubsub.") {
-                    let _ = writeln!(text, "\tpam_pps_{key} = {}", lua(value));
+                    let _ = writeln!(text, "\t{}", setting(key, value));
                 }
             }
         }
@@ -258,6 +257,12 @@ impl LiveDoor {
         let found = self.connections.values_mut().find(|connection| connection.index == index);
         found.ok_or_else(|| "this actor is not connected".to_owned())
     }
+}
+
+/// An option of the engine as Prosody spells it.
+fn setting(key: &str, value: &str) -> String {
+    let prefix = if SHARED_OPTIONS.contains(&key) { "" } else { "pam_pps_" };
+    format!("{prefix}{key} = {}", lua(value))
 }
 
 /// A chat service with the engine on it. Rooms are open at once, as they are in memory.
