@@ -162,7 +162,8 @@ pub(super) fn answered(context: &mut Context<'_>, intent: &Intent, stanza: &Stan
         }
         let found = list.children().find(|subscription| {
             let subid = subscription.attr("subid").unwrap_or("");
-            subscription.attr("node") == Some(node)
+            // With the node in the request, the service need not repeat it (section 5.6 of XEP-0060).
+            subscription.attr("node").map_or(!asked.is_empty(), |listed| listed == node)
                 && subscription.attr("jid") == Some(account)
                 && (entry.subid.is_empty() || subid.is_empty() || *entry.subid == *subid)
         });
