@@ -379,7 +379,8 @@ publish_in_room(_Acc, Room, Node, Payload, Id) ->
 
 -spec hook(fun((atom(), binary(), module(), atom(), integer()) -> term()), binary()) -> ok.
 hook(Do, Host) ->
-    lists:foreach(fun({Hook, Function, Place}) -> Do(Hook, Host, ?MODULE, Function, Place) end, hooks()).
+    lists:foreach(fun({Hook, Function, Place}) -> Do(Hook, Host, ?MODULE, Function, Place) end, hooks()),
+    pam_pps_room_command:hook(Do, Host).
 
 %% Hook, function, place: behind those who may drop a presence, before those who would wonder about a question.
 -spec hooks() -> [{atom(), atom(), integer()}].

@@ -22,11 +22,14 @@ from client import CLIENT, Client, ET  # noqa: E402
 from host import PUBSUB, evaluate, good, ids, items, probe, publish, until  # noqa: E402
 from server import Server  # noqa: E402
 
+COMMANDS = "http://jabber.org/protocol/commands"
+DISCO_ITEMS = "http://jabber.org/protocol/disco#items"
 EVENT = PUBSUB + "#event"
 USER = "{http://jabber.org/protocol/muc#user}"
 MUC = "<x xmlns='http://jabber.org/protocol/muc'/>"
 OWNER = "http://jabber.org/protocol/muc#owner"
 COVEN = "coven@rooms.localhost"
+PEOPLE = [word for name in ("admin", "romeo", "juliet", "benvolio") for word in ("--user", f"{name}@localhost")]
 ONLY = os.environ.get("ONLY", "")
 
 
@@ -88,6 +91,38 @@ def modules_and_administrators_publish_as_a_room(server):
         pass
     for hook, function in (("muc_filter_message", "muc_filter_message"), ("pubsub_publish_item", "pubsub_publish_item")):
         evaluate(server, f"ejabberd_hooks:delete({hook}, <<\"localhost\">>, pam_pps_probe, {function}, 50)")
+    leave(juliet, "juliet")
+
+
+def administrators_publish_by_an_ad_hoc_command(server):
+    node = "urn:pam_pps:publish-as-room"
+    admin, juliet = Client(server, "admin@localhost"), Client(server, "juliet@localhost")
+    enter(juliet, "juliet")
+
+    def listed(client):
+        answer = client.iq("get", f"<query xmlns='{DISCO_ITEMS}' node='{COMMANDS}'/>", "localhost")
+        return node in [item.get("node") for item in answer.iter("{%s}item" % DISCO_ITEMS)]
+
+    def command(client, content="", **attributes):
+        more = "".join(f" {name}='{value}'" for name, value in attributes.items())
+        return client.iq("set", f"<command xmlns='{COMMANDS}' node='{node}'{more}>{content}</command>", "localhost")
+
+    def submit(**fields):
+        fields = {"room": COVEN, "node": "urn:x:said", "id": "1", "payload": "&lt;said xmlns=&apos;urn:cry&apos;/&gt;", **fields}
+        form = "".join(f"<field var='{name}'><value>{value}</value></field>" for name, value in fields.items())
+        answer = good(command(admin, f"<x xmlns='jabber:x:data' type='submit'>{form}</x>", action="complete", sessionid="s"))
+        note = answer.find(f".//{{{COMMANDS}}}note")
+        return note.get("type", "info"), note.text
+    assert listed(admin) and not listed(juliet)
+    assert command(juliet).get("type") == "error"
+    form = good(command(admin)).find(".//{jabber:x:data}x")
+    fields = [field.get("var") for field in form.iter("{jabber:x:data}field")]
+    assert fields == ["FORM_TYPE", "room", "node", "id", "payload"], fields
+    assert submit() == ("info", "Published 1")
+    assert ids(good(juliet.iq("get", items("urn:x:said"), COVEN))) == ["1"]
+    for wrong in ({"payload": "said"}, {"room": "nobodys@rooms.localhost"}, {"room": "@"}, {"room": "juliet@localhost"}, {"node": ""}):
+        assert submit(**wrong)[0] == "error", wrong
+    assert good(command(admin, action="cancel", sessionid="s"))[0].get("status") == "canceled"
     leave(juliet, "juliet")
 
 
@@ -219,7 +254,8 @@ def a_restart_keeps_what_belongs_to_the_room(folder, arguments):
         assert not has(juliet, "urn:x:own", f"{COVEN}/juliet"), "what an occupant had published outlived the server"
 
 
-ON_ONE_SERVER = [modules_and_administrators_publish_as_a_room, whoever_has_come_or_has_another_nick_publishes_at_once,
+ON_ONE_SERVER = [modules_and_administrators_publish_as_a_room, administrators_publish_by_an_ad_hoc_command,
+                 whoever_has_come_or_has_another_nick_publishes_at_once,
                  a_client_takes_another_nick_and_leaves_one_behind, with_a_broken_connection_the_occupants_data_ends,
                  changed_options_leave_everything_as_it_is,
                  a_room_says_what_others_than_its_owners_have_changed, the_end_of_a_room_is_the_end_of_its_nodes]
@@ -247,7 +283,7 @@ def main(arguments):
     failed = 0
     with tempfile.TemporaryDirectory(prefix="pam_pps-rooms-") as name:
         folder = pathlib.Path(name)
-        with Server("--rooms", "rooms.localhost", *probe(folder), *arguments) as server:
+        with Server("--rooms", "rooms.localhost", "--admin", "admin@localhost", *PEOPLE, *probe(folder), *arguments) as server:
             for function in ON_ONE_SERVER:
                 failed += run(function, server)
             failed += run(log_is_clean, server)
