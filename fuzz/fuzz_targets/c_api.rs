@@ -121,6 +121,29 @@ fn call(data: &[u8]) {
                         1,
                     ));
                 }
+                b'o' => {
+                    let (affiliation, voice) = (u32::from(tape.byte() % 6), tape.byte() % 2 == 1);
+                    let (who, room) = (tape.text(), tape.text());
+                    let (room, length) = (room.as_ptr(), room.len());
+                    check(pam_pps_input_fact_room(input, who.as_ptr(), who.len(), room, length, affiliation, voice));
+                }
+                b'n' => {
+                    let [room, name, text, subject] = [tape.text(), tape.text(), tape.text(), tape.text()];
+                    let (room, room_length, subject, length) =
+                        (room.as_ptr(), room.len(), subject.as_ptr(), subject.len());
+                    let (name, name_length, text, text_length) = (name.as_ptr(), name.len(), text.as_ptr(), text.len());
+                    check(pam_pps_input_fact_room_info(
+                        input,
+                        room,
+                        room_length,
+                        name,
+                        name_length,
+                        text,
+                        text_length,
+                        subject,
+                        length,
+                    ));
+                }
                 b'h' => {
                     check(pam_pps_engine_handle(engine, now, input, &raw mut outcome));
                     for place in 0..=pam_pps_outcome_count(outcome) {

@@ -2,11 +2,12 @@
 #![cfg_attr(fuzzing, no_main)]
 
 use pam_pps::InputKind;
-use pam_pps_fuzz::server::{PEOPLE, SERVICES, Server};
+use pam_pps_fuzz::server::{PEOPLE, ROOMS, SERVICES, Server};
 
 pam_pps_fuzz::target!("operations", play);
 
 const NODES: [&str; 4] = ["n", "m", "urn:xmpp:pps:subscriptions:0", "urn:xmpp:pps:subscribers:0/n"];
+const NICKS: [&str; 3] = ["one", "two", "three"];
 const AFFILIATIONS: [&str; 6] = ["owner", "publisher", "publish-only", "member", "none", "outcast"];
 const FIELDS: [(&str, &[&str]); 8] = [
     ("access_model", &["open", "presence", "roster", "whitelist", "authorize"]),
@@ -19,11 +20,43 @@ const FIELDS: [(&str, &[&str]); 8] = [
     ("send_last_published_item", &["never", "on_sub", "on_sub_and_presence"]),
 ];
 
+/// Something in a room: somebody comes, goes, or has another nick; or it ends.
+fn in_room(server: &mut Server, what: usize, who: &str, room: &str, nick: &str, other: &str) {
+    let muc = |item: &str| format!("<x xmlns='http://jabber.org/protocol/muc#user'><item jid='{who}'{item}</x>");
+    let caps = "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:c' ver='";
+    let shown = match what % 8 {
+        0 => format!("/>{}", muc("/>")),
+        1 => format!("/>{caps}one'/>{}", muc("/>")),
+        2 => format!("/>{caps}two'/>{}", muc("/>")),
+        3 | 4 => format!(" type='unavailable'/>{}", muc("/>")),
+        5 => format!(" type='unavailable'/>{}", muc(&format!(" nick='{other}'/><status code='303'/>"))),
+        6 => return server.input(InputKind::RoomChanged(room.to_owned()), false),
+        _ if nick == NICKS[0] => return server.input(InputKind::AccountRemoved(room.to_owned()), false),
+        _ => {
+            // The client answers the last question, whoever was asked.
+            let features = "<feature var='n+notify'/><feature var='urn:ietf:params:xml:ns:conference-info+notify'/>";
+            let query = format!("<query xmlns='http://jabber.org/protocol/disco#info'>{features}</query>");
+            return server
+                .stanza(format!("<iq type='result' id='{}' from='{who}' to='{room}'>{query}</iq>", server.asked()));
+        }
+    };
+    let (attributes, content) = shown.split_once("/>").unwrap_or_default();
+    server.stanza(format!("<presence from='{room}/{nick}' to='{room}'{attributes}>{content}</presence>"));
+}
+
 fn play(data: &[u8]) {
     let mut server = Server::new();
     for bytes in data.chunks(5).take(200) {
         let byte = |place: usize| bytes.get(place).map_or(0, |byte| usize::from(*byte));
+        // From 200 on it happens in a room.
+        let room = ROOMS[byte(1) / 4 % 2];
+        let occupant = format!("{room}/{}", NICKS[byte(1) / 8 % 3]);
         let (who, to) = (PEOPLE[byte(1) % 4], SERVICES[byte(1) / 4 % 4]);
+        let to = match byte(0) {
+            0..200 => to,
+            _ if byte(1) >= 128 => room,
+            _ => &occupant,
+        };
         let (node, value) = (NODES[byte(2) % 4], byte(3));
         let bare = PEOPLE[value % 4].split('/').next().unwrap_or("");
         let (field, values) = FIELDS[value % 8];
@@ -40,6 +73,10 @@ fn play(data: &[u8]) {
         let item = |id: usize| format!("<item id='i{}'><x xmlns='urn:x'/></item>", id % 5);
         let mark = if value & 4 == 0 { "" } else { "<public xmlns='urn:xmpp:pps:0'/>" };
         let subscribe = format!("<subscribe node='{node}' jid='{bare}'>{mark}</subscribe>");
+        if byte(0) >= 240 {
+            in_room(&mut server, byte(0), who, room, NICKS[byte(1) / 8 % 3], NICKS[value % 3]);
+            continue;
+        }
         match byte(0) % 20 {
             0 => ask("set", "", format!("<create node='{node}'/><configure>{form}</configure>")),
             1..=3 => ask("set", "", format!("<publish node='{node}'>{}{}</publish>", item(value), item(byte(4)))),

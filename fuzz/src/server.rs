@@ -2,7 +2,8 @@
 
 use pam_pps::xml::{Document, Limits};
 use pam_pps::{
-    Config, Decision, Engine, Input, InputKind, Need, RoomAffiliation, RoomInfo, RosterSubscription, ServiceKind, Timestamp,
+    Config, Decision, Engine, Input, InputKind, Need, RoomAffiliation, RoomInfo, RosterSubscription, ServiceKind,
+    Timestamp,
 };
 
 /// An account of the host, a member of the roster, and a component.
@@ -10,11 +11,16 @@ pub const PEOPLE: [&str; 4] = ["juliet@a.example/r", "romeo@a.example/r", "romeo
 /// Where requests go.
 pub const SERVICES: [&str; 4] = ["juliet@a.example", "romeo@a.example", "pubsub.a.example", "a.example"];
 
+/// Two rooms of the host.
+pub const ROOMS: [&str; 2] = ["coven@rooms.a.example", "cave@rooms.a.example"];
+
 pub struct Server {
     engine: Engine,
     now: i64,
     /// Facts are bits of this.
     pub facts: u8,
+    /// The last question to a client.
+    asked: String,
 }
 
 impl Server {
@@ -27,7 +33,9 @@ impl Server {
         options.set("events", "true").expect("a boolean");
         engine.serve("a.example", ServiceKind::Accounts, &options).expect("a host");
         engine.serve("pubsub.a.example", ServiceKind::Component, &options).expect("a component");
-        Self { engine, now: 1_700_000_000_000_000, facts: 0b0101_0011 }
+        options.set("room_publish", "owners").expect("a word");
+        engine.serve("rooms.a.example", ServiceKind::Rooms, &options).expect("rooms");
+        Self { engine, now: 1_700_000_000_000_000, facts: 0b0101_0011, asked: String::new() }
     }
 
     fn answer(&self, input: &mut Input, need: &Need) {
@@ -74,6 +82,10 @@ impl Server {
                     Decision::Route { stanza } => {
                         assert!(!stanza.contains("<internal-server-error"), "{stanza} to {input:?}");
                         check(stanza);
+                        let id = stanza.split(" id='").nth(1).and_then(|rest| rest.split('\'').next());
+                        if let Some(id) = id.filter(|id| id.starts_with("pps-")) {
+                            id.clone_into(&mut self.asked);
+                        }
                     }
                     Decision::Multicast { stanza, recipients, .. } => {
                         assert!(!recipients.is_empty(), "nobody gets {stanza}");
@@ -86,6 +98,11 @@ impl Server {
                 return;
             }
         }
+    }
+
+    /// The id of the last question that the engine asked somebody.
+    pub fn asked(&self) -> &str {
+        &self.asked
     }
 
     pub fn stanza(&mut self, xml: impl Into<String>) {
