@@ -45,8 +45,8 @@ impl Extension for Mep {
             number: "0316",
             title: "MUC Eventing Protocol",
             version: "0.1",
-            complete: false,
-            notes: "rooms and occupants",
+            complete: true,
+            notes: "rooms and occupants; rooms publish their conference information by themselves",
         }]
     }
 
