@@ -15,7 +15,8 @@
 %% hooks and routes
 -export([filter_packet/1, sm_receive_packet/1, c2s_self_presence/1, c2s_terminated/2, c2s_handle_info/2,
 	 roster_in_subscription/2, roster_out_subscription/1, roster_process_item/2, remove_user/2,
-	 disco_account_identity/5, disco_account_features/5, disco_domain_identity/5, disco_domain_features/5, route/1]).
+	 disco_account_identity/5, disco_account_features/5, disco_domain_identity/5, disco_domain_features/5, route/1,
+	 config_reloaded/0]).
 %% for pam_pps_worker and pam_pps_rooms
 -export([pass_on/1, take/1, is_new/1]).
 %% for modules of the server
@@ -70,6 +71,17 @@ reload(Host, NewOpts, OldOpts) ->
 	ok -> ok;
 	{error, Reason} -> wrong(Reason)
     end.
+
+%% The chat services of mod_muc may be others now, though nothing else has changed here.
+-spec config_reloaded() -> ok.
+config_reloaded() ->
+    lists:foreach(
+      fun(Host) ->
+	      Opts = gen_mod:get_module_opts(Host, ?MODULE),
+	      Wanted = [Domain || {Domain, rooms, _} <- pam_pps_options:domains(Host, Opts)],
+	      Served = [Domain || {Domain, rooms} <- pam_pps:domains(Host)],
+	      lists:sort(Wanted) == lists:sort(Served) orelse reload(Host, Opts, Opts)
+      end, [Host || Host <- ejabberd_option:hosts(), gen_mod:is_loaded(Host, ?MODULE)]).
 
 -spec depends(binary(), gen_mod:opts()) -> [{module(), hard | soft}].
 depends(_Host, _Opts) ->
@@ -475,7 +487,7 @@ wrong(Reason) ->
 hook(Do, Host) ->
     lists:foreach(fun({Hook, Function, Place}) -> Do(Hook, Host, ?MODULE, Function, Place) end, hooks()),
     %% One for the whole server: added with the first virtual host, deleted with the last.
-    _ = [Do(filter_packet, global, ?MODULE, filter_packet, 20) || is_only(Host)],
+    _ = [Do(Hook, global, ?MODULE, Hook, Place) || {Hook, Place} <- [{filter_packet, 20}, {config_reloaded, 90}], is_only(Host)],
     ok.
 
 %% Whether no other virtual host has this module.

@@ -53,7 +53,7 @@ start(Domain, Host) ->
     hook(fun ejabberd_hooks:add/5, Host),
     ejabberd_hooks:add(filter_packet, global, ?MODULE, filter_packet, 20),
     lists:foreach(fun(Room) -> ask(Room, everyone) end,
-		  [Room || {_, _, Room} <- mod_muc:get_online_rooms(Domain), node(Room) == node()]).
+		  [Room || {_, _, Room} <- rooms_of(Domain), node(Room) == node()]).
 
 -spec stop(binary()) -> ok.
 stop(Domain) ->
@@ -145,14 +145,14 @@ filter_packet(#presence{type = unavailable, from = #jid{lserver = Domain} = Old,
 filter_packet(#message{type = groupchat, from = #jid{luser = User, lserver = Domain, lresource = <<>>},
 		       sub_els = [#muc_user{status_codes = [_ | _]}]} = Message) ->
     %% Others than owners configure rooms, too, and mod_muc has no hook for it.
-    _ = [changed(Room) || {rooms, _} <- [pam_pps:domain(Domain)], {ok, Room} <- [mod_muc:find_online_room(User, Domain)]],
+    _ = [changed(Room) || {rooms, _} <- [pam_pps:domain(Domain)], {ok, Room} <- [find(User, Domain)]],
     Message;
 filter_packet(Packet) ->
     Packet.
 
 -spec request(iq(), boolean()) -> iq() | drop.
 request(#iq{to = #jid{luser = Room, lserver = Domain}} = IQ, true) ->
-    case mod_muc:find_online_room(Room, Domain) of
+    case find(Room, Domain) of
 	{ok, _} -> mod_pam_pps:take(IQ);
 	error -> IQ
     end;
@@ -334,6 +334,19 @@ occupant(Presence, Room, Client, Nick, Els) ->
 %%% Internal functions
 %%%===================================================================
 
+%% While mod_muc starts and stops, its domains are not known to it.
+-spec find(binary(), binary()) -> {ok, pid()} | error.
+find(Name, Domain) ->
+    try mod_muc:find_online_room(Name, Domain)
+    catch error:{unregistered_route, _} -> error
+    end.
+
+-spec rooms_of(binary()) -> [{binary(), binary(), pid()}].
+rooms_of(Domain) ->
+    try mod_muc:get_online_rooms(Domain)
+    catch error:{unregistered_route, _} -> []
+    end.
+
 -spec ask(pid(), question()) -> ok.
 ask(Room, Question) ->
     Nowhere = jid:make(<<>>, <<"localhost">>, <<>>),
@@ -343,7 +356,7 @@ ask(Room, Question) ->
 %% Asks a room and waits. Its answer comes to a monitor's alias, so that a late one disturbs nobody.
 -spec call(standing | info, jid(), jid(), T) -> T.
 call(What, Jid, #jid{luser = Name, lserver = Domain}, Default) ->
-    case mod_muc:find_online_room(Name, Domain) of
+    case find(Name, Domain) of
 	{ok, Room} ->
 	    Ref = erlang:monitor(process, Room, [{alias, reply_demonitor}]),
 	    ask(Room, {What, Jid, Ref}),

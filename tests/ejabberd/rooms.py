@@ -195,6 +195,20 @@ def changed_options_leave_everything_as_it_is(server):
     assert until(lambda: has(juliet, "urn:x:n", COVEN)), "who is there is not known"
     assert not has(juliet, "urn:x:n", f"{COVEN}/juliet"), "what an occupant had outlived the rooms"
     good(juliet.iq("set", publish("urn:x:n", "2"), f"{COVEN}/juliet"))
+    # Another chat service.
+    config = json.loads(before)
+    del config["modules"]["mod_muc"]["host"]
+    config["modules"]["mod_muc"]["hosts"] = ["rooms.localhost", "halls.localhost"]
+    file.write_text(json.dumps(config))
+    server.api("reload_config")
+    hall = "hall@halls.localhost"
+    enter(juliet, "juliet", hall)
+    good(juliet.iq("set", publish("urn:x:n", "1"), f"{hall}/juliet"))
+    leave(juliet, "juliet", hall)
+    file.write_text(before)
+    server.api("reload_config")
+    assert juliet.iq("get", items("urn:x:n"), hall).get("type") == "error"
+    assert has(juliet, "urn:x:n", f"{COVEN}/juliet")
     leave(juliet, "juliet")
 
 
