@@ -17,14 +17,15 @@
 	[name, create_nodes, default_max_items, eventing, max_subscriptions, max_items, import, autocreate_on_publish, autocreate_on_subscribe,
 	 expose_publisher, default_admin_affiliation, default_node_config, force_node_config, max_nodes_discoitems,
 	 max_subscriptions_node]).
+-define(OF_ROOMS,
+	[room_publish, conference_info, max_nodes, max_bytes, max_subscriptions, max_items, default_node_config, force_node_config,
+	 max_nodes_discoitems, max_subscriptions_node]).
 %% Those that hold for a service too, if it has not its own.
 -define(OF_BOTH,
 	[import, max_items, max_subscriptions, default_node_config, force_node_config, max_nodes_discoitems, max_subscriptions_node]).
 
 %% Nodes in one answer, whatever is asked for.
 -define(MAX_PAGE, 1000).
-
--define(OF_ROOMS, [room_publish, conference_info, max_nodes, max_bytes, max_subscriptions, max_items]).
 
 %% Those of mod_pubsub that mean something here, under their own names.
 -define(OF_PUBSUB, [access_createnode, host, hosts, max_items_node, vcard]).
@@ -99,6 +100,10 @@ doc() ->
 		 #{value => ?T("os | disk"),
 		   desc => ?T("What an answer promises: 'os' survives the death of the process, 'disk' the loss of power. The "
 		           "default value is 'os'.")}},
+	   {conference_info,
+		 #{value => ?T("true | false"),
+		   desc => ?T("With 'rooms': rooms publish their name, description, subject and number of occupants. The default "
+		           "value is 'true'.")}},
 	   {database,
 		 #{value => ?T("File | memory"),
 		   desc => ?T("The SQLite database, in the folder of mnesia if no folder is named. The default value is "
