@@ -18,7 +18,7 @@ fn read(data: &[u8]) {
         }
         let _ = Query::child_of(document.root());
     }
-    let mut server = Server::new();
+    let mut server = Server::new("rooms");
     let mut ask = |kind: &str, owner: &str, inside: String| {
         server.stanza(format!(
             "<iq type='{kind}' id='1' from='juliet@a.example/r'>\

@@ -6,7 +6,8 @@ use pam_pps_fuzz::server::{PEOPLE, ROOMS, SERVICES, Server};
 
 pam_pps_fuzz::target!("operations", play);
 
-const NODES: [&str; 4] = ["n", "m", "urn:xmpp:pps:subscriptions:0", "urn:xmpp:pps:subscribers:0/n"];
+const NODES: [&str; 6] =
+    ["n", "m", "urn:xmpp:pps:subscriptions:0", "urn:xmpp:pps:subscribers:0/n", "presence", "urn:pam_pps:roster:0"];
 const NICKS: [&str; 3] = ["one", "two", "three"];
 const AFFILIATIONS: [&str; 6] = ["owner", "publisher", "publish-only", "member", "none", "outcast"];
 const FIELDS: [(&str, &[&str]); 8] = [
@@ -45,7 +46,7 @@ fn in_room(server: &mut Server, what: usize, who: &str, room: &str, nick: &str, 
 }
 
 fn play(data: &[u8]) {
-    let mut server = Server::new();
+    let mut server = Server::new(["false", "rooms", "conversations"][data.len() % 3]);
     for bytes in data.chunks(5).take(200) {
         let byte = |place: usize| bytes.get(place).map_or(0, |byte| usize::from(*byte));
         // From 200 on it happens in a room.
@@ -57,7 +58,7 @@ fn play(data: &[u8]) {
             _ if byte(1) >= 128 => room,
             _ => &occupant,
         };
-        let (node, value) = (NODES[byte(2) % 4], byte(3));
+        let (node, value) = (NODES[byte(2) % 6], byte(3));
         let bare = PEOPLE[value % 4].split('/').next().unwrap_or("");
         let (field, values) = FIELDS[value % 8];
         let form = format!(
@@ -70,14 +71,22 @@ fn play(data: &[u8]) {
                  <pubsub xmlns='http://jabber.org/protocol/pubsub{owner}'>{inside}</pubsub></iq>"
             ));
         };
-        let item = |id: usize| format!("<item id='i{}'><x xmlns='urn:x'/></item>", id % 5);
+        let item = |id: usize| match id % 8 {
+            5 => "<item><presence xmlns='jabber:client' from='a'/></item>".to_owned(),
+            6 => "<item><presence xmlns='jabber:client' type='unavailable'/></item>".to_owned(),
+            id => format!("<item id='i{}'><x xmlns='urn:x'/></item>", id % 5),
+        };
         let mark = if value & 4 == 0 { "" } else { "<public xmlns='urn:xmpp:pps:0'/>" };
-        let subscribe = format!("<subscribe node='{node}' jid='{bare}'>{mark}</subscribe>");
+        let jid = if value & 8 == 0 { bare } else { who };
+        let nick = format!("<field var='roomnick'><value>{}</value></field>", ["", "a", "b", "\u{c0}"][byte(4) % 4]);
+        let options = format!("<options><x xmlns='jabber:x:data' type='submit'>{nick}</x></options>");
+        let options = if value & 16 == 0 { "" } else { &options };
+        let subscribe = format!("<subscribe node='{node}' jid='{jid}'>{mark}</subscribe>{options}");
         if byte(0) >= 240 {
             in_room(&mut server, byte(0), who, room, NICKS[byte(1) / 8 % 3], NICKS[value % 3]);
             continue;
         }
-        match byte(0) % 20 {
+        match byte(0) % 21 {
             0 => ask("set", "", format!("<create node='{node}'/><configure>{form}</configure>")),
             1..=3 => ask("set", "", format!("<publish node='{node}'>{}{}</publish>", item(value), item(byte(4)))),
             4 => ask("set", "", format!("<retract node='{node}' notify='true'>{}</retract>", item(value))),
@@ -85,7 +94,7 @@ fn play(data: &[u8]) {
             6 => ask("set", "#owner", format!("<delete node='{node}'/>")),
             7 => ask("set", "#owner", format!("<configure node='{node}'>{form}</configure>")),
             8 => ask("set", "", subscribe),
-            9 => ask("set", "", format!("<unsubscribe node='{node}' jid='{bare}'/>")),
+            9 => ask("set", "", format!("<unsubscribe node='{node}' jid='{jid}'/>")),
             10 => {
                 let affiliation = AFFILIATIONS[byte(4) % 6];
                 let entry = format!("<affiliation jid='{bare}' affiliation='{affiliation}'/>");
@@ -122,6 +131,16 @@ fn play(data: &[u8]) {
             17 => server.input(InputKind::SessionEnded(who.to_owned()), false),
             18 if value == 0 => server.input(InputKind::AccountRemoved(bare.to_owned()), false),
             18 => server.input(InputKind::Command(format!("list-nodes {to}")), true),
+            20 => {
+                let answer = format!(
+                    "<field var='FORM_TYPE'><value>http://jabber.org/protocol/pubsub#subscribe_authorization</value></field>\
+                     <field var='pubsub#node'><value>{node}</value></field><field var='pubsub#allow'><value>{}</value></field>\
+                     <field var='pubsub#subscriber_jid'><value>{jid}</value></field>",
+                    byte(4) & 1
+                );
+                let x = format!("<x xmlns='jabber:x:data' type='submit'>{answer}</x>");
+                server.stanza(format!("<message from='{who}' to='{to}'>{x}</message>"));
+            }
             _ => server.facts = byte(4) as u8,
         }
     }

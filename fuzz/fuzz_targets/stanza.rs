@@ -6,7 +6,7 @@ use pam_pps_fuzz::server::Server;
 pam_pps_fuzz::target!("stanza", handle);
 
 fn handle(data: &[u8]) {
-    let mut server = Server::new();
+    let mut server = Server::new("false");
     server.stanza(
         "<iq type='set' id='1' from='juliet@a.example/r'><pubsub xmlns='http://jabber.org/protocol/pubsub'>\
          <publish node='n'><item id='i'><x xmlns='urn:x'/></item></publish></pubsub></iq>",

@@ -24,14 +24,17 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new() -> Self {
+    /// Accounts have the node `presence`; `eventing` says what the nodes of the component are (XEP-0207).
+    pub fn new(eventing: &str) -> Self {
         let mut config = Config::new();
         config.set("seed", "fuzz").expect("any text");
         let engine = Engine::open(&config).expect("memory is there");
         let mut options = Config::new();
         options.set("max_nodes", "5").expect("a number");
         options.set("events", "true").expect("a boolean");
+        options.set("eventing", "true").expect("a value");
         engine.serve("a.example", ServiceKind::Accounts, &options).expect("a host");
+        options.set("eventing", eventing).expect("a value");
         engine.serve("pubsub.a.example", ServiceKind::Component, &options).expect("a component");
         options.set("room_publish", "owners").expect("a word");
         engine.serve("rooms.a.example", ServiceKind::Rooms, &options).expect("rooms");
@@ -113,12 +116,6 @@ impl Server {
         let mut input = Input::new(kind);
         input.privileged = privileged;
         self.give(input);
-    }
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -45,16 +45,15 @@ pub enum Eventing {
 impl Eventing {
     /// What its nodes are configured as unless something else is asked for (XEP-0207, section 8: `authorize`).
     pub fn defaults(self) -> NodeConfig {
-        let common = NodeConfig { access_model: AccessModel::Authorize, ..NodeConfig::component() };
+        // What was said is not taken back when there is no more room for it.
+        let common = NodeConfig {
+            access_model: AccessModel::Authorize,
+            publish_node_full: PublishNodeFull::DiscardOldest,
+            ..NodeConfig::component()
+        };
         match self {
-            // An item for each resource; what is too old says nothing any more. Whoever comes or goes is told to the owner,
-            // as a change of the roster would be.
-            Self::Presence => NodeConfig {
-                max_items: Limit::Max,
-                publish_node_full: PublishNodeFull::DiscardOldest,
-                notify_sub: true,
-                ..common
-            },
+            // An item for each resource. Whoever comes or goes is told to the owner, as a change of the roster would be.
+            Self::Presence => NodeConfig { max_items: Limit::Max, notify_sub: true, ..common },
             Self::Rooms => NodeConfig {
                 publish_model: PublishModel::Subscribers,
                 tempsub: true,
