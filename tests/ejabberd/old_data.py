@@ -98,8 +98,9 @@ def is_all_there(server):
 
 
 def sqlite(folder):
-    """Options for a database with ejabberd's own schema."""
-    database = folder / "ejabberd.db"
+    """Options for a database with ejabberd's own schema, in the one folder that a server in another root sees as well."""
+    database = folder / "data" / "ejabberd.db"
+    database.parent.mkdir()
     schema = glob.glob("/usr/share/ejabberd/sql/lite.sql") or glob.glob("/usr/lib/*/ejabberd-*/priv/sql/lite.sql")
     with sqlite3.connect(database) as connection:
         connection.executescript(pathlib.Path(schema[0]).read_text())
@@ -112,9 +113,9 @@ def reported(server):
     return sorted(line.rsplit(",", 1)[0] for line in taken)
 
 
-def moves(more, arguments, folder):
+def moves(more, version, arguments, folder):
     data = ["--data", folder / "data", *more]
-    with Server("--backend", "stock", *data) as server:
+    with Server("--backend", "stock", *data, *version) as server:
         fill(server)
     with Server("--admin", "admin@localhost", *data, *arguments) as server:
         # Some of it by its first use, the rest by the command.
@@ -137,12 +138,16 @@ def moves(more, arguments, folder):
 
 
 def main(arguments):
+    version = arguments[arguments.index("--version") + 1] if "--version" in arguments else "23"
+    cases = [("mnesia", lambda folder: [], version), ("SQLite", sqlite, version)]
+    if version != "23":
+        cases.append(("SQLite of ejabberd 23", sqlite, "23"))
     failed = 0
-    for name, options in (("mnesia", lambda folder: []), ("SQLite", sqlite)):
+    for name, options, before in cases:
         with tempfile.TemporaryDirectory(prefix="pam_pps-old-") as folder:
             try:
                 folder = pathlib.Path(folder)
-                moves(options(folder), arguments, folder)
+                moves(options(folder), ["--version", before], arguments, folder)
                 print(f"ok data of mod_pubsub in {name} is taken over", flush=True)
             except Exception:
                 failed += 1
