@@ -55,6 +55,21 @@ fn table_of_documents() {
     compare("documents", &table);
 }
 
+#[test]
+fn ejabberds_module_names_the_documents() {
+    let module = read("erlang/src/mod_pam_pps.erl");
+    let named: Vec<_> = module.lines().filter(|line| line.starts_with("-protocol(")).map(str::to_owned).collect();
+    let mut all: Vec<_> = documents().collect();
+    all.sort_by_key(|document| document.number);
+    let wanted: Vec<_> = all
+        .iter()
+        .map(|document| {
+            format!("-protocol({{xep, {}, '{}'}}).", document.number.trim_start_matches('0'), document.version)
+        })
+        .collect();
+    assert_eq!(named, wanted);
+}
+
 /// What stands between a name and the brace that closes its table, in the Lua module's list of options.
 fn lua_table<'t>(text: &'t str, name: &str) -> &'t str {
     let begin = text.find(&format!("{name} = {{")).unwrap_or_else(|| panic!("options.lib.lua has no {name}"));

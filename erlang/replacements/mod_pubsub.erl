@@ -79,7 +79,7 @@ mod_doc() ->
 create_node(Host, ServerHost, Node, Owner, Type) ->
     create_node(Host, ServerHost, Node, Owner, Type, all, []).
 
--spec create_node(host(), binary(), nodeId(), jid(), binary(), atom(), nodeOptions()) -> {result, term()} | failure().
+-spec create_node(host(), binary(), nodeId(), jid(), binary(), atom(), nodeOptions() | []) -> {result, term()} | failure().
 create_node(Host, _ServerHost, Node, Owner, _Type, _Access, Options) ->
     Form = [form(?NS_PUBSUB_NODE_CONFIG, Options) || Options /= []],
     Create = el(<<"create">>, [{<<"node">>, Node} || Node /= <<>>], []),
@@ -141,7 +141,19 @@ publish_item(Host, ServerHost, Node, Publisher, Id, Payload) ->
     publish_item(Host, ServerHost, Node, Publisher, Id, Payload, [], all).
 
 -spec publish_item(host(), binary(), nodeId(), jid(), itemId(), payload(), pubOptions(), atom()) -> {result, pubsub()} | failure().
-publish_item(Host, _ServerHost, Node, Publisher, Id, Payload, Options, _Access) ->
+publish_item(Host, ServerHost, Node, Publisher, Id, Payload, Options, Access) ->
+    case publish(Host, Node, Publisher, Id, Payload, Options) of
+	%% Modules rely on a service to make what they publish to, whoever else has to ask for it.
+	{error, #stanza_error{reason = 'item-not-found'}} = Missing when is_binary(Host) ->
+	    case create_node(Host, ServerHost, Node, Publisher, <<"flat">>, Access, Options) of
+		{result, _} -> publish(Host, Node, Publisher, Id, Payload, Options);
+		{error, _} -> Missing
+	    end;
+	Answer -> Answer
+    end.
+
+-spec publish(host(), nodeId(), jid(), itemId(), payload(), pubOptions()) -> {result, pubsub()} | failure().
+publish(Host, Node, Publisher, Id, Payload, Options) ->
     Item = el(<<"item">>, [{<<"id">>, Id} || Id /= <<>>], Payload),
     Publish = el(<<"publish">>, [{<<"node">>, Node}], [Item]),
     Wanted = [el(<<"publish-options">>, [], [form(?NS_PUBSUB_PUBLISH_OPTIONS, Options)]) || Options /= []],
@@ -196,8 +208,8 @@ unsubscribe_node(Host, Node, From, Subscriber, SubId) ->
 
 -spec service_jid(jid() | host()) -> jid().
 service_jid(#jid{} = Jid) -> Jid;
-service_jid({User, Server, Resource}) -> jid:make(User, Server, Resource);
-service_jid(Domain) -> jid:make(Domain).
+service_jid({_, _, _} = Account) -> #jid{} = jid:make(Account);
+service_jid(Domain) -> #jid{} = jid:make(Domain).
 
 -spec serverhost(host()) -> binary().
 serverhost({_User, Server, _Resource}) -> Server;
@@ -325,8 +337,13 @@ owner(Host) ->
 
 -spec options(iq()) -> nodeOptions().
 options(#iq{sub_els = [El]}) ->
-    try xmpp:decode(El, ?NS_CLIENT, []) of
-	#pubsub_owner{configure = {_, #xdata{fields = Fields}}} -> pubsub_node_config:decode(Fields);
-	_ -> []
-    catch _:_ -> []
+    #pubsub_owner{configure = {_, #xdata{fields = Fields}}} = xmpp:decode(El, ?NS_CLIENT, []),
+    known_options(Fields).
+
+%% The server's own table of options lacks some, or some of their values.
+-spec known_options([xdata_field()]) -> nodeOptions().
+known_options(Fields) ->
+    try pubsub_node_config:decode(Fields)
+    catch error:{pubsub_node_config, {Problem, Var, _}} when Problem == unknown_var; Problem == bad_var_value ->
+	    known_options([Field || #xdata_field{var = Name} = Field <- Fields, Name /= Var])
     end.

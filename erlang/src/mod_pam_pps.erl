@@ -3,11 +3,20 @@
 -module(mod_pam_pps).
 -behaviour(gen_mod).
 
--protocol({xep, 60, '1.27.0'}).
+-protocol({xep, 4, '2.13.2'}).
+-protocol({xep, 30, '2.5.0'}).
+-protocol({xep, 50, '1.3.0'}).
+-protocol({xep, 59, '1.0'}).
+-protocol({xep, 60, '1.30.0'}).
+-protocol({xep, 115, '1.6.0'}).
 -protocol({xep, 163, '1.2.2'}).
+-protocol({xep, 207, '1.0'}).
+-protocol({xep, 313, '1.1.3'}).
 -protocol({xep, 316, '0.1'}).
 -protocol({xep, 376, '0.2'}).
--protocol({xep, 462, '0.1.0'}).
+-protocol({xep, 390, '0.3.2'}).
+-protocol({xep, 442, '0.2.0'}).
+-protocol({xep, 462, '0.1.1'}).
 -protocol({xep, 465, '0.1.1'}).
 
 %% gen_mod
@@ -128,7 +137,9 @@ account_stanza(#presence{to = To, from = From} = Presence) ->
     end;
 account_stanza(#iq{type = Type, to = #jid{lresource = <<>>}} = IQ) when Type == get; Type == set ->
     case is_for_account(IQ) of
-	true -> take_request(IQ);
+	true ->
+	    pam_pps_fill:before(IQ),
+	    take_request(IQ);
 	false -> IQ
     end;
 account_stanza(#iq{to = #jid{lresource = <<>>}, id = <<"pps-", _/binary>>} = IQ) ->
@@ -293,10 +304,10 @@ c2s_self_presence(Acc) ->
 %% A session that was replaced by another of the same name did not take it along.
 -spec c2s_terminated(ejabberd_c2s:state(), term()) -> ejabberd_c2s:state().
 c2s_terminated(#{jid := #jid{luser = User, lserver = Server, lresource = Resource} = Jid, sid := Sid} = State, _Reason) ->
-    case ejabberd_sm:get_session_sid(User, Server, Resource) of
-	Other when Other /= none, Other /= Sid -> ok;
-	_ -> pam_pps:submit(session_ended, bare(Jid), jid:encode(Jid))
-    end,
+    _ = case ejabberd_sm:get_session_sid(User, Server, Resource) of
+	    Other when Other /= none, Other /= Sid -> ok;
+	    _ -> pam_pps:submit(session_ended, bare(Jid), jid:encode(Jid))
+	end,
     State;
 c2s_terminated(State, _Reason) ->
     State.
@@ -323,10 +334,10 @@ roster_out_subscription(#presence{from = From, to = To}) ->
 roster_process_item(#roster{us = {User, Server}, jid = Contact} = Item, _Host) ->
     {Owner, Other} = {jid:encode({User, Server, <<>>}), jid:encode(jid:remove_resource(Contact))},
     Message = {pam_pps_roster, Owner, Other},
-    case lists:any(fun({_, Pid}) -> Pid == self() end, ejabberd_sm:get_session_sids(User, Server)) of
-	true -> self() ! Message;
-	false -> erlang:send_after(?ROSTER_DELAY, pam_pps_worker:name(Owner), Message)
-    end,
+    _ = case lists:any(fun({_, Pid}) -> Pid == self() end, ejabberd_sm:get_session_sids(User, Server)) of
+	    true -> self() ! Message;
+	    false -> erlang:send_after(?ROSTER_DELAY, pam_pps_worker:name(Owner), Message)
+	end,
     Item.
 
 -spec roster_changed(binary(), binary()) -> ok.

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import pathlib
 import sys
+import tempfile
 import time
 import traceback
 
@@ -17,7 +18,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "prosody"))
 
 from client import CLIENT, Client, ET  # noqa: E402
-from server import Server  # noqa: E402
+from server import Server, compiled  # noqa: E402
 
 PUBSUB = "http://jabber.org/protocol/pubsub"
 EVENT = PUBSUB + "#event"
@@ -32,6 +33,14 @@ CHECKS = []
 def check(function):
     CHECKS.append(function)
     return function
+
+
+def check_from(version):
+    """Of something that ejabberd has from that version on."""
+    def mark(function):
+        function.since = version
+        return check(function)
+    return mark
 
 
 def publish(node, item, payload, **options):
@@ -88,6 +97,58 @@ def published_bookmarks_are_in_private_storage(server):
     assert until(lambda: "street@rooms.localhost" in text(good(mercutio.iq("get", question)))), "not in private storage"
 
 
+NATIVE = "urn:xmpp:bookmarks:1"
+
+
+def forget_node(client, node):
+    good(client.iq("set", f"<pubsub xmlns='{PUBSUB}#owner'><delete node='{node}'/></pubsub>"))
+
+
+def conference(jid):
+    return f"<storage xmlns='{BOOKMARKS}'><conference jid='{jid}' name='{jid}'/></storage>"
+
+
+@check_from("23.10")
+def private_bookmarks_are_there_at_the_first_look(server):
+    """mod_private: the hook pubsub_tree_call, get_items/2, publish_item/8."""
+    benvolio = Client(server, "benvolio@localhost")
+    good(benvolio.iq("set", f"<query xmlns='jabber:iq:private'>{conference('hall@rooms.localhost')}</query>"))
+    assert "hall@rooms.localhost" in text(good(benvolio.iq("get", items(NATIVE))))
+    # As if they had been there before the server had any nodes: what is looked for is there, and a publish adds to it.
+    forget_node(benvolio, NATIVE)
+    later = Client(server, "benvolio@localhost", resource="later")
+    assert "hall@rooms.localhost" in text(good(later.iq("get", items(NATIVE))))
+    forget_node(later, NATIVE)
+    last = Client(server, "benvolio@localhost", resource="last")
+    good(last.iq("set", publish(NATIVE, "tomb@rooms.localhost", f"<conference xmlns='{NATIVE}' name='Tomb'/>")))
+    found = text(good(last.iq("get", items(NATIVE))))
+    assert "hall@rooms.localhost" in found and "tomb@rooms.localhost" in found, found
+    question = f"<query xmlns='jabber:iq:private'><storage xmlns='{BOOKMARKS}'/></query>"
+    assert until(lambda: "tomb@rooms.localhost" in text(good(last.iq("get", question)))), "not in private storage"
+    assert "hall@rooms.localhost" in text(good(last.iq("get", question)))
+    # Taken away in one place, gone in the other (delete_item/4, the hook pubsub_delete_item).
+    good(last.iq("set", f"<query xmlns='jabber:iq:private'>{conference('tomb@rooms.localhost')}</query>"))
+    assert "hall@rooms.localhost" not in text(good(last.iq("get", items(NATIVE))))
+    good(last.iq("set", f"<pubsub xmlns='{PUBSUB}'><retract node='{NATIVE}'><item id='tomb@rooms.localhost'/></retract></pubsub>"))
+    assert until(lambda: "tomb@rooms.localhost" not in text(good(last.iq("get", question)))), "still in private storage"
+
+
+@check
+def contributed_modules_find_what_they_call(server):
+    """As mod_pubsub_serverinfo, mod_deny_omemo and atom_pubsub of ejabberd-contrib do: pam_pps_dependant.erl."""
+    mercutio, juliet = Client(server, "mercutio@localhost"), Client(server, "juliet@localhost")
+    found = until(lambda: text(juliet.iq("get", items("serverinfo"), server["pubsub"])))
+    assert "second" in found and "first" not in found, found
+    good(mercutio.iq("set", publish("urn:x:denied:bundle", "1", "<x xmlns='urn:x'/>")))
+    refused = mercutio.iq("set", publish("urn:x:denied", "1", "<x xmlns='urn:x'/>"))
+    assert refused.find(".//{urn:ietf:params:xml:ns:xmpp-stanzas}policy-violation") is not None, text(refused)
+    gone = mercutio.iq("get", items("urn:x:denied:bundle"))
+    assert gone.find(".//{urn:ietf:params:xml:ns:xmpp-stanzas}item-not-found") is not None, text(gone)
+    report = good(mercutio.iq("get", "<entries xmlns='urn:x:dependant'/>", "localhost"))
+    assert report.find(".//{urn:x:dependant}entry") is not None, text(report)
+    assert [e.text for e in report.iter("{urn:x:dependant}entry")] == ["nodes", "node", "missing", "items", "item", "deleted"], text(report)
+
+
 @check
 def bookmark_conversion_is_announced(server):
     romeo = Client(server, "romeo@localhost")
@@ -127,14 +188,17 @@ def a_vcard_photo_is_an_avatar(server):
 
 @check
 def nobody_waited_for_nothing(server):
+    time.sleep(0.5)  # the log is written a moment later
     log = server.log()
     assert "[error]" not in log, "\n".join(line for line in log.splitlines() if "[error]" in line)
 
 
 def main(arguments):
     failed = 0
-    with Server("--module", "mod_avatar", "--module", "mod_vcard_xupdate", *arguments) as server:
-        for function in CHECKS:
+    with tempfile.TemporaryDirectory(prefix="pam_pps-dependants-") as folder, \
+            Server("--module", "mod_avatar", "--module", "mod_vcard_xupdate", "--module", "pam_pps_dependant",
+                   "--path", compiled("pam_pps_dependant", folder, arguments), *arguments) as server:
+        for function in [c for c in CHECKS if server["version"] >= getattr(c, "since", "")]:
             name = function.__name__.replace("_", " ")
             try:
                 function(server)

@@ -25,8 +25,8 @@ PROJECT = HERE.parent.parent
 sys.path.append(str(HERE.parent / "prosody"))
 
 from client import CLIENT, Client, ET  # noqa: E402
-from live import ejabberd_folder  # noqa: E402
-from server import Server  # noqa: E402
+from live import free_ports  # noqa: E402
+from server import Server, compiled  # noqa: E402
 
 PUBSUB = "http://jabber.org/protocol/pubsub"
 DISCO = "http://jabber.org/protocol/disco#info"
@@ -107,29 +107,51 @@ def is_told(client, text):
 
 def probe(folder):
     """The module that evaluates expressions, compiled."""
-    ebin = ejabberd_folder()
-    subprocess.run(["erlc", "-I", str(ebin.parent / "include"), "-pa", str(ebin), "-o", str(folder), str(HERE / "pam_pps_probe.erl")],
-                   check=True)
-    return ["--path", folder, "--module", "pam_pps_probe"]
+    return ["--path", compiled("pam_pps_probe", folder), "--module", "pam_pps_probe"]
 
 
 @check
-def module_install_builds_and_starts_it(folder, arguments):
-    """From sources, where the server keeps contributed modules, by its own installer."""
+def ejabberdctl_installs_it_as_the_servers_own_user(folder, arguments):
+    """From sources, where the server keeps contributed modules, as the README says."""
     dist = pathlib.Path(arguments[arguments.index("--dist") + 1]) if "--dist" in arguments else PROJECT / "dist" / "ejabberd"
-    data = folder / "install"
-    sources = data / "contrib" / "sources" / "mod_pam_pps"
+    contrib = folder / "contrib"
+    sources = contrib / "sources" / "mod_pam_pps"
     shutil.copytree(dist / "mod_pam_pps", sources)
     shutil.rmtree(sources / "ebin")
     (sources / "priv" / "lib" / "pam_pps_nif.so").unlink()
-    with Server("--backend", "none", "--data", data) as server:
-        answer = json.dumps(server.api("module_install", module="mod_pam_pps"))
-        assert (data / "contrib" / "mod_pam_pps" / "ebin" / "mod_pam_pps.beam").exists(), answer
-        assert (data / "contrib" / "mod_pam_pps" / "priv" / "lib" / "pam_pps_nif.so").exists(), answer
-        juliet = Client(server, "juliet@localhost")
+    (folder / "logs").mkdir()
+    (folder / "inetrc").touch()
+    c2s, port = free_ports("127.0.0.1", 2)
+    (folder / "ejabberd.yml").write_text(json.dumps({
+        "hosts": ["localhost"], "listen": [{"port": c2s, "ip": "127.0.0.1", "module": "ejabberd_c2s"}],
+        "modules": {"mod_roster": {}, "mod_disco": {}}}))
+    # Without epmd, which would stay.
+    (folder / "ejabberdctl.cfg").write_text(
+        f"ERLANG_NODE=pam_pps_{os.getpid()}@localhost\nERL_DIST_PORT={port}\nINET_DIST_INTERFACE=127.0.0.1\n"
+        f"CONTRIB_MODULES_PATH={contrib}\nERL_OPTIONS='-setcookie pam_pps'\n")
+    folder.chmod(0o755)
+    subprocess.run(["chown", "-R", "ejabberd:", folder], check=True)
+    control = ["/usr/sbin/ejabberdctl", "--config-dir", folder, "--logs", folder / "logs", "--spool", folder / "spool"]
+
+    def say(*words, check=True):
+        return subprocess.run([*control, *words], check=check, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+    with (folder / "console.log").open("w") as console:
+        process = subprocess.Popen([*control, "foreground"], cwd="/", stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+    try:
+        assert until(lambda: say("status", check=False).returncode == 0, 40), (folder / "console.log").read_text()
+        say("register", "juliet", "localhost", "secret")
+        answer = say("module_install", "mod_pam_pps").stdout
+        nif = contrib / "mod_pam_pps" / "priv" / "lib" / "pam_pps_nif.so"
+        assert nif.exists() and nif.owner() == "ejabberd", (nif.exists(), nif.owner(), answer)
+        juliet = Client({"address": "127.0.0.1", "c2s": c2s}, "juliet@localhost")
         good(juliet.iq("set", publish("urn:x:node", "1")))
         good(juliet.iq("get", f"<query xmlns='{DISCO}'/>", "pubsub.localhost"))
-    assert server.status == 0, server.status
+        assert "urn:x:node" in say("pam_pps_list_nodes", "juliet@localhost").stdout
+        say("module_uninstall", "mod_pam_pps")
+        assert not nif.exists() and juliet.iq("set", publish("urn:x:node", "2")).get("type") == "error"
+    finally:
+        say("stop", check=False)
+        assert process.wait(30) == 0
 
 
 @check
@@ -259,6 +281,47 @@ def new_code_under_load_loses_no_answer(folder, arguments):
         good(juliet.iq("set", publish("urn:x:kept", "1")))
         # No process was killed by a purge: the workers are those that were there.
         assert evaluate(server, "length(pam_pps_worker:names()) == length([W || W <- pam_pps_worker:names(), is_pid(whereis(W))])") == "true"
+
+
+@check
+def everybody_hears_of_a_service_in_one_order(folder, arguments):
+    """Many write at once, each through a process of his own; what they write reaches all in the same order, and each in his."""
+    count, writers = 40, [f"writer{n}@localhost" for n in range(6)]
+    users = [word for jid in ["romeo@localhost", "juliet@localhost", *writers] for word in ("--user", jid)]
+    with Server(*users, *arguments) as server:
+        readers = [Client(server, jid) for jid in ("romeo@localhost", "juliet@localhost")]
+        form = (f"<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>{PUBSUB}#node_config</value></field>"
+                "<field var='pubsub#publish_model'><value>open</value></field>"
+                "<field var='pubsub#notify_retract'><value>0</value></field></x>")
+        good(readers[0].iq("set", f"<pubsub xmlns='{PUBSUB}'><create node='n'/><configure>{form}</configure></pubsub>", server["pubsub"]))
+        for reader in readers:
+            jid = reader.jid.split("/")[0]
+            good(reader.iq("set", f"<pubsub xmlns='{PUBSUB}'><subscribe node='n' jid='{jid}'/></pubsub>", server["pubsub"]))
+            reader.send("<presence/>")
+            reader.iq("get", "<ping xmlns='urn:xmpp:ping'/>", "localhost")
+
+        def write(client, name):
+            for number in range(count):
+                client.send(f"<iq type='set' id='{number}' to='{server['pubsub']}'>{publish('n', f'{name}-{number}')}</iq>")
+        clients = [Client(server, jid) for jid in writers]
+        threads = [threading.Thread(target=write, args=(client, name)) for name, client in enumerate(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        def heard(reader):
+            found = []
+            while len(found) < count * len(writers):
+                message = reader.message(lambda m: m.find(f".//{{{PUBSUB}#event}}item") is not None)
+                assert message is not None, f"{len(found)} of {count * len(writers)}"
+                found.append(message.find(f".//{{{PUBSUB}#event}}item").get("id"))
+            return found
+        first, second = map(heard, readers)
+        assert first == second, "two subscribers heard different orders"
+        for name in range(len(writers)):
+            own = [int(item.split("-")[1]) for item in first if item.split("-")[0] == str(name)]
+            assert own == list(range(count)), f"what writer {name} wrote came as {own}"
 
 
 @check

@@ -6,7 +6,23 @@ import subprocess
 import sys
 import urllib.request
 
+from live import PROJECT, Root, ejabberd_folder
+
 HERE = pathlib.Path(__file__).resolve().parent
+
+
+def compiled(module, folder, arguments=()):
+    """A module for tests, as beam in that folder, for the version of ejabberd that the arguments name."""
+    root = Root([PROJECT, folder]) if "26" in arguments else None
+    paths = ["-eval", "[io:format(\"~s \", [filename:dirname(filename:dirname(code:which(M)))]) || M <- [ejabberd, xmpp, fxml, p1_rand]], halt()."]
+    ebin = ejabberd_folder(root.path if root else "")
+
+    def run(command):
+        command, environment = (root.command(command), root.environment) if root else (command, None)
+        return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+    includes = [f"-I{path}/include" for path in run(["erl", "-noshell", "-pa", str(ebin), *paths]).split()]
+    run(["erlc", *includes, "-pa", str(ebin), "-o", str(folder), str(HERE / f"{module}.erl")])
+    return folder
 
 
 class Server:
