@@ -12,7 +12,7 @@
 #   make dist       dist/prosody, dist/ejabberd, dist/lib, dist/include, as they go to a server; dist/ejabberd where
 #                   ejabberd's headers are
 #   make install    the same under PREFIX (/usr/local), with a pkg-config file; DESTDIR as usual
-#   make lint       formatting and warnings, Rust, Lua and C
+#   make lint       formatting and warnings, Rust, Lua, C and Erlang
 #   make bench      side by side with Prosody's own modules
 #   make clean
 
@@ -83,7 +83,7 @@ test:
 	@tests/setup
 	@tests/run $(SUITES)
 
-lint: lint-fmt lint-clippy lint-lua lint-c
+lint: lint-fmt lint-clippy lint-lua lint-c lint-erlang
 
 lint-fmt:
 	$(CARGO) fmt --check
@@ -93,6 +93,9 @@ lint-clippy:
 
 lint-lua:
 	@$(LUA) lint
+
+lint-erlang:
+	@$(ERLANG) lint LINT_DIR=$(BUILD)/lint-erlang
 
 # The examples, and the header by itself as C99 and as C++. The binding has the same warnings in lua/Makefile.
 lint-c:
@@ -115,4 +118,4 @@ clean:
 	@$(LUA) clean
 	rm -rf $(DIST_DIR)
 
-.PHONY: bench build clean dist install lint lint-c lint-clippy lint-fmt lint-lua run setup test
+.PHONY: bench build clean dist install lint lint-c lint-clippy lint-erlang lint-fmt lint-lua run setup test

@@ -187,7 +187,10 @@ static void log_sink(void *user, uint32_t level, pam_pps_slice text) {
 	enif_free_env(env);
 }
 
-/* {pam_pps, Tag, Outcome} to whoever waits for it. If that process is gone, the outcome goes with the message. */
+/* {pam_pps, Tag, Outcome} to whoever waits for it. If that process is gone, the outcome goes with the message.
+ *
+ * Each is sent by itself, although others may follow at once (pam_pps_outcome_more): readers answer on threads of their own, and
+ * what was finished first has to be in the mailbox first. A process with messages is awake, so nothing would be saved either. */
 static void completed(void *user, pam_pps_outcome *outcome) {
 	struct job *job = user;
 	ERL_NIF_TERM term = outcome_term(job->env, outcome, job->engine);

@@ -119,8 +119,7 @@ doc() ->
 		              "    access_model: open"]}},
 	   {eventing,
 		 #{value => ?T("true | false"),
-		   desc => ?T("XEP-0207: each account has the node 'presence'. This version does not have it yet and refuses "
-		           "'true'.")}},
+		   desc => ?T("XEP-0207: each account has the node 'presence'. The default value is 'false'.")}},
 	   {force_node_config,
 		 #{value => ?T("{Pattern: {Option: Value}}"),
 		   desc => ?T("Configuration of nodes whose names fit a pattern, whatever their owners say, those that are there "
@@ -228,7 +227,7 @@ doc() ->
 		     desc => ?T("As above, for this service.")}},
 		  {eventing,
 		   #{value => ?T("rooms | conversations"),
-		     desc => ?T("XEP-0207: what the nodes stand for. This version does not have it yet and refuses it.")}},
+		     desc => ?T("XEP-0207: each node is a room, or a conversation of two. By default they are nodes and nothing else.")}},
 		  {expose_publisher,
 		   #{value => ?T("true | false"),
 		     desc => ?T("Every item shows its publisher. The default value is 'false'.")}},
@@ -312,7 +311,9 @@ place(<<"memory">>) -> <<"memory">>;
 place(<<"/", _/binary>> = File) -> File;
 place(Name) ->
     case binary:match(Name, <<"://">>) of
-	nomatch -> unicode:characters_to_binary(filename:join(mnesia:system_info(directory), Name));
+	nomatch ->
+	    <<_/binary>> = File = unicode:characters_to_binary(filename:join(mnesia:system_info(directory), Name)),
+	    File;
 	_ -> Name
     end.
 

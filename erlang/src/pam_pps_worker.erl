@@ -180,10 +180,10 @@ route(#iq{id = Id} = IQ, {Asked, _, Id}, Done) when Asked == call; Asked == list
     Done#done{reply = IQ};
 route(Stanza, _Context, Done) ->
     Name = name(lane(xmpp:get_to(Stanza))),
-    case whereis(Name) of
-	Pid when Pid == self(); Pid == undefined -> ejabberd_router:route(Stanza);
-	Pid -> Pid ! {send, Stanza}
-    end,
+    _ = case whereis(Name) of
+	    Pid when Pid == self(); Pid == undefined -> ejabberd_router:route(Stanza);
+	    Pid -> Pid ! {send, Stanza}
+	end,
     Done.
 
 -spec lane(jid()) -> binary().

@@ -312,7 +312,7 @@ impl Completion {
 /// what came after it for the same service waits until then, unless the input only reads. Freeing that input gives it up, and the others go on.
 ///
 /// Parameters: `now` is the present time in microseconds since 1970. `done` is called exactly once if this returns OK, and
-/// never otherwise.
+/// never otherwise. An input that makes no sense has an outcome without decisions; what is wrong with it is told to the log sink.
 ///
 /// Returns: OK; BUSY if too many are waiting; CLOSED; NULL_POINTER; UNUSABLE; PANIC.
 ///
