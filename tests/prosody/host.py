@@ -373,13 +373,38 @@ end);
 """
 
 
+def publish_by_command(server, admin):
+    """The ad-hoc command of the chat service: for administrators, who are told what is wrong."""
+    commands, name = "http://jabber.org/protocol/commands", "urn:pam_pps:publish-as-room"
+
+    def run(client, content="", **attributes):
+        more = "".join(f" {key}='{value}'" for key, value in attributes.items())
+        return client.iq("set", f"<command xmlns='{commands}' node='{name}'{more}>{content}</command>", to="rooms.localhost")
+
+    def fill(room, payload):
+        session = good(run(admin)).find(f"{{{commands}}}command").get("sessionid")
+        fields = {"FORM_TYPE": name, "room": room, "node": "urn:cry", "id": "told", "payload": payload}
+        form = "".join(f"<field var='{var}'><value>{value}</value></field>" for var, value in fields.items())
+        done = good(run(admin, f"<x xmlns='jabber:x:data' type='submit'>{form}</x>", sessionid=session, action="complete"))
+        return done.find(f".//{{{commands}}}note")
+    romeo = Client(server, "romeo@localhost")
+    assert run(romeo).find(".//{urn:ietf:params:xml:ns:xmpp-stanzas}forbidden") is not None, "a command for everybody"
+    said = fill("coven@rooms.localhost", "&lt;said xmlns='urn:cry'/&gt;")
+    assert said.get("type") == "info" and "told" in said.text, ET.tostring(said)
+    event = admin.message(lambda e: e.find(f".//{{{EVENT}}}item[@id='told']") is not None)
+    assert event is not None and event.get("from") == "coven@rooms.localhost", "the command did not publish"
+    for room, payload, why in [("cave@rooms.localhost", "&lt;x/&gt;", "item-not-found"), ("coven@rooms.localhost", "cry", "no XML")]:
+        said = fill(room, payload)
+        assert said.get("type") == "error" and why in said.text, ET.tostring(said)
+
+
 @check
 def a_room_publishes_what_the_server_says(arguments):
     with tempfile.TemporaryDirectory() as folder:
         config = pathlib.Path(folder, "rooms.cfg.lua")
         config.write_text(ROOMS)
         pathlib.Path(folder, "mod_town_crier.lua").write_text(CRIER)
-        with Server("--config", str(config), "--plugins", folder, *arguments) as server:
+        with Server("--config", str(config), "--plugins", folder, "--admin", "juliet@localhost", *arguments) as server:
             juliet = Client(server, "juliet@localhost")
             join = "<presence to='coven@rooms.localhost/juliet'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
             juliet.send(join)
@@ -393,6 +418,7 @@ def a_room_publishes_what_the_server_says(arguments):
             event = juliet.message(lambda e: e.get("from") == "coven@rooms.localhost"
                                    and e.find(f".//{{{EVENT}}}item[@id='cried']") is not None)
             assert event is not None and event.get("type") == "headline", "the room did not publish"
+            publish_by_command(server, juliet)
             # A reload knows who is there, and what they had is over, as it is after a restart; what the room had stays.
             module(server, "reload", "rooms.localhost")
             answer = juliet.iq("get", items("n"), to="coven@rooms.localhost/juliet")
