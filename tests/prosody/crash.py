@@ -11,6 +11,7 @@ After each kill SQLite looks at a copy of what is on the disk, and after each st
 - the account's list (XEP-0376), the service's lists of the subscriber and of the node's owner, and both public lists
   (XEP-0465) have the same subscriptions
 - the counters of the nodes are those of the rows
+- what a persistent room has published is there like that of an account; of its occupants' nodes nothing is left
 
 One line per check; exit status 0 if all hold. The seed is printed: the same one chooses the same moments and requests.
 """
@@ -38,6 +39,14 @@ FOLLOWING = "urn:xmpp:pps:subscriptions:0"
 FOLLOWERS = "urn:xmpp:pps:subscribers:0/"
 RSM = "http://jabber.org/protocol/rsm"
 JULIET, COMPONENT = "juliet@localhost", "pubsub.localhost"
+MUC = "http://jabber.org/protocol/muc"
+ROOM = "coven@rooms.localhost"
+ROOMS = """
+Component "rooms.localhost" "muc"
+    muc_room_locking = false
+    modules_enabled = { "pam_pps" }
+    pam_pps_room_publish = "owners"
+"""
 SERVICES = {JULIET: [f"s{n}" for n in range(6)], COMPONENT: [f"c{n}" for n in range(6)]}
 WINDOW = 4
 
@@ -46,11 +55,16 @@ def pubsub(content, part=""):
     return f"<pubsub xmlns='{PUBSUB}{part}'>{content}</pubsub>"
 
 
-class Items:
-    """Publishes pairs of items at a node of its own, and retracts some of them."""
+def enter(client, nick):
+    client.send(f"<presence to='{ROOM}/{nick}'><x xmlns='{MUC}'/></presence>")
+    assert client.message(lambda e: e.find(CLIENT + "subject") is not None, 20) is not None, f"{nick} is not let in"
 
-    def __init__(self, jid, service, node, choose):
-        self.jid, self.service, self.node, self.choose = jid, service, node, choose
+
+class Items:
+    """Publishes pairs of items at a node of its own, and retracts some of them. Whoever publishes in a room is in it."""
+
+    def __init__(self, jid, service, node, choose, nick=None):
+        self.jid, self.service, self.node, self.choose, self.nick = jid, service, node, choose, nick
         self.states = {}  # number of the pair -> the states it may be in
         self.next = 0
         self.busy = set()
@@ -157,6 +171,11 @@ class Load(threading.Thread):
         self.worker, self.acknowledged, self.failed = worker, 0, None
         self.asked = 0
         self.client = Client(server, worker.jid, resource=resource)
+        if getattr(worker, "nick", None):
+            enter(self.client, worker.nick)
+            # What an occupant publishes ends with the connection: it is there for the server to forget.
+            here = pubsub("<publish node='here'><item><x xmlns='urn:x'/></item></publish>")
+            good(self.client.iq("set", here, to=f"{ROOM}/{worker.nick}"))
 
     def run(self):
         waiting = {}
@@ -201,9 +220,16 @@ def on_disk(folder):
 def make_nodes(server):
     """The nodes that all this is about; Juliet owns them."""
     juliet = Client(server, JULIET)
-    nodes = [(service, node) for service, nodes in SERVICES.items() for node in nodes] + [(JULIET, "n"), (COMPONENT, "m")]
+    enter(juliet, "juliet")
+    # Written by Prosody when it is configured, so that it outlives the first kill.
+    config = {"FORM_TYPE": f"{MUC}#roomconfig", "muc#roomconfig_persistentroom": "1"}
+    form = "".join(f"<field var='{name}'><value>{value}</value></field>" for name, value in config.items())
+    good(juliet.iq("set", f"<query xmlns='{MUC}#owner'><x xmlns='jabber:x:data' type='submit'>{form}</x></query>", to=ROOM))
+    nodes = [(service, node) for service, nodes in SERVICES.items() for node in nodes] + [(JULIET, "n"), (COMPONENT, "m"), (ROOM, "r")]
     for service, node in nodes:
         fields = {"access_model": "open", "max_items": "max", "publish_model": "open", "notify_retract": "false"}
+        if service == ROOM:
+            fields["access_model"] = "presence"
         form = "".join(f"<field var='pubsub#{name}'><value>{value}</value></field>" for name, value in fields.items())
         good(juliet.iq("set", pubsub(f"<create node='{node}'/><configure><x xmlns='jabber:x:data' type='submit'>"
                                      f"<field var='FORM_TYPE' type='hidden'><value>{PUBSUB}#node_config</value></field>{form}</x>"
@@ -214,8 +240,9 @@ def make_nodes(server):
 class Play:
     def __init__(self, seed, arguments):
         self.random = random.Random(seed)
-        choose = [random.Random(f"{seed} {n}") for n in range(5)]
-        self.publishers = [Items(JULIET, JULIET, "n", choose[0]), Items("benvolio@localhost", COMPONENT, "m", choose[1])]
+        choose = [random.Random(f"{seed} {n}") for n in range(6)]
+        self.publishers = [Items(JULIET, JULIET, "n", choose[0]), Items("benvolio@localhost", COMPONENT, "m", choose[1]),
+                           Items(JULIET, ROOM, "r", choose[5], "juliet")]
         self.followers = [Follower(f"{name}@localhost", choose[n]) for n, name in enumerate(["romeo", "mercutio", "benvolio"], 2)]
         self.arguments = ["--admin", JULIET, *arguments]
         ports = free_ports("127.0.0.1", 3)
@@ -224,10 +251,13 @@ class Play:
         self.doubtful = 0
 
     def start(self, folder):
-        return Server("--data", folder, *self.ports, *self.arguments)
+        config = pathlib.Path(folder, "rooms.cfg.lua")
+        config.write_text(ROOMS)
+        return Server("--data", folder, "--config", str(config), *self.ports, *self.arguments)
 
     def check(self, server):
         owner = Client(server, JULIET, resource="check")
+        enter(owner, "check")
         for publisher in self.publishers:
             publisher.check(owner)
         for follower in self.followers:
@@ -235,6 +265,9 @@ class Play:
             follower.check(owner, client)
             client.close()
         owner.close()
+        with contextlib.closing(sqlite3.connect(pathlib.Path(server["data"], "data", "pam_pps.sqlite"))) as database:
+            left = database.execute("SELECT count(*) FROM services WHERE jid LIKE '/%'").fetchone()[0]
+        assert left == 0, f"{left} occupants are still in the database"
 
     def kill_once(self, server):
         """Load, then the end; how many requests were acknowledged, and how many were not."""
