@@ -33,22 +33,24 @@ fn random(random: &mut Random) -> Operation {
     let elsewhere = if random.one_in(3) { Target::Room } else { Target::Nick(nick) };
     let full = random.one_in(2);
     let ask = |what, target| Operation::Ask { what, target, node };
-    match random.below(40) {
-        0..=8 => Operation::Join { nick, wants: (!random.one_in(6)).then_some(wants) },
-        9 | 10 => Operation::Capabilities { wants },
-        11..=13 => Operation::Rename { nick },
-        14 | 15 => Operation::Leave,
-        16 => Operation::Voice(!random.one_in(2)),
-        17..=23 => ask(Ask::Publish, target),
-        24 | 25 => ask(Ask::Retract, target),
-        26 => ask(Ask::Delete, target),
-        27..=30 => ask(Ask::Subscribe { full }, elsewhere),
-        31 => ask(Ask::Unsubscribe { full }, elsewhere),
-        32 | 33 => ask(Ask::Read, elsewhere),
-        34..=37 => Operation::RoomPublishes { node },
-        38 => Operation::RoomDeletes { node },
-        _ if random.one_in(2) => Operation::Destroy,
-        _ => Operation::Restart,
+    match random.below(47) {
+        0..=11 => Operation::Join { nick, wants: (!random.one_in(6)).then_some(wants) },
+        12 | 13 => Operation::Capabilities { wants },
+        14..=16 => Operation::Rename { nick },
+        17..=19 => Operation::Leave,
+        20 => Operation::Voice(!random.one_in(2)),
+        21..=27 => ask(Ask::Publish, target),
+        28..=30 => ask(Ask::Retract, target),
+        31 => ask(Ask::Delete, target),
+        32..=37 => ask(Ask::Subscribe { full }, elsewhere),
+        38 => ask(Ask::Unsubscribe { full }, elsewhere),
+        39 | 40 => ask(Ask::Read, elsewhere),
+        41..=45 => Operation::RoomPublishes { node },
+        _ => match random.below(8) {
+            0 => Operation::Destroy,
+            1 => Operation::Restart,
+            _ => Operation::RoomDeletes { node },
+        },
     }
 }
 
@@ -63,7 +65,11 @@ fn play(seed: u64, steps: usize) -> (usize, usize) {
     let (mut model, mut host) = (Model::default(), Host::new(&database));
     let (mut done, mut events) = (0, 0);
     for step in 0..steps {
-        let (room, who, operation) = (numbers.pick(&ROOMS), numbers.pick(&CLIENTS), random(&mut numbers));
+        let (room, operation) = (numbers.pick(&ROOMS), random(&mut numbers));
+        // Mostly somebody who is there: what outsiders may not is soon seen.
+        let inside: Vec<&'static str> = model.present(room).into_iter().collect();
+        let outsiders = inside.is_empty() || numbers.one_in(3);
+        let who = numbers.pick(if outsiders { &CLIENTS } else { &inside });
         if !model.makes_sense(room, who, operation) {
             continue;
         }

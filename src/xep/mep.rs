@@ -261,13 +261,9 @@ impl Context<'_> {
             self.memory.presences.put_occupant(&stay, Some(occupant));
             return Ok(());
         }
-        let subscribed = occupant.subscribed;
+        // Others of the same bare JID are there, under one nick or the other: from them the mark of being subscribed is taken over.
         self.drop_session(&stay, session)?;
-        self.enter(room, nick, session)?;
-        if subscribed {
-            self.note_subscribed(&room.name, &Jid::Full(session.clone()));
-        }
-        Ok(())
+        self.enter(room, nick, session)
     }
 
     /// A client has left the room: by itself, kicked, banned, or cut off.
