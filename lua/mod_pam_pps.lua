@@ -221,7 +221,7 @@ else
 	end, priority);
 
 	module:hook("resource-unbind", function (event)
-		-- Presence that ends says it to those who had been sent it; rooms and the like want to know of the session.
+		-- Also where presence has said it: of what is a node (XEP-0207), the account and its rooms hear by this alone.
 		if event.session.full_jid then
 			submit("session-ended", event.session.full_jid);
 		end

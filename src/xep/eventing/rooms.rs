@@ -11,6 +11,9 @@ use crate::stanza::{Condition, ErrorType, PubsubCondition, StanzaError};
 
 /// Whoever is gone is in no room any more, whether or not it had shown presence there.
 pub(super) fn session_ended(context: &mut Context<'_>, jid: &FullJid) -> Handled<()> {
+    if !context.hosts.values().any(|host| host.policy.eventing == Some(Eventing::Rooms)) {
+        return Ok(());
+    }
     let mut stays = context.store().presence_bound_subscriptions(jid.as_str())?;
     stays.retain(|place| {
         let service = context.service_at(&BareJid::from_prepared(&place.service));
