@@ -18,6 +18,7 @@
 -include("logger.hrl").
 -include("xmpp.hrl").
 -include("pubsub.hrl").
+-include("translate.hrl").
 
 -type payload() :: [] | [xmlel(), ...].
 -type subscription() :: none | pending | unconfigured | subscribed.
@@ -25,6 +26,11 @@
 -type pubsubState() :: #pubsub_state{}.
 -type pubsubItem() :: #pubsub_item{}.
 -type failure() :: {error, stanza_error()}.
+
+%% Accepted, so that a configuration need not be changed; some are options of mod_pam_pps.
+-define(WITHOUT_EFFECT,
+	[access_createnode, append_module_config, default_node_config, force_node_config, ignore_pep_from_offline, last_item_cache,
+	 max_item_expire_node, max_items_node, max_nodes_discoitems, max_subscriptions_node, name, nodetree, pep_mapping, plugins, vcard]).
 
 %% Items asked for at once.
 -define(PAGE, 500).
@@ -35,10 +41,14 @@
 
 -spec start(binary(), gen_mod:opts()) -> ok.
 start(Host, Opts) ->
-    case [Name || {Name, Default} <- mod_options(Host), maps:get(Name, Opts, Default) /= Default] of
+    _ = case [Name || Name <- ?WITHOUT_EFFECT, maps:get(Name, Opts) /= undefined] of
+	    [] -> ok;
+	    Names -> ?WARNING_MSG("Options of mod_pubsub have no effect here, mod_pam_pps has its own (~ts): ~0p", [Host, Names])
+	end,
+    %% Other modules ask for these names.
+    case [Name || Name <- gen_mod:get_opt_hosts(Opts), pam_pps:domain(Name) /= {component, Host}] of
 	[] -> ok;
-	Names ->
-	    ?WARNING_MSG("Options of mod_pubsub have no effect here, mod_pam_pps has its own (~ts): ~p", [Host, Names])
+	Unknown -> ?WARNING_MSG("Hosts of mod_pubsub are not among the services of mod_pam_pps (~ts): ~0p", [Host, Unknown])
     end.
 
 -spec stop(binary()) -> ok.
@@ -63,13 +73,15 @@ mod_opt_type(_) -> econf:any().
 
 -spec mod_options(binary()) -> [{atom(), term()}].
 mod_options(Host) ->
-    [{host, <<"pubsub.", Host/binary>>}, {hosts, []}]
-	++ [{Name, undefined} || Name <- [access_createnode, db_type, name, vcard, ignore_pep_from_offline, last_item_cache,
-					  max_items_node, max_item_expire_node, max_nodes_discoitems, nodetree, pep_mapping, plugins,
-					  max_subscriptions_node, default_node_config, force_node_config]].
+    [{host, <<"pubsub.", Host/binary>>}, {hosts, []} | [{Name, undefined} || Name <- [db_type | ?WITHOUT_EFFECT]]].
 
 mod_doc() ->
-    #{desc => [<<"mod_pubsub for the modules that depend on it, on the engine of mod_pam_pps.">>], opts => []}.
+    #{desc => [?T("'mod_pubsub' for the modules that depend on it, on the engine of _`mod_pam_pps`_, which has the options.")],
+      opts => [{db_type, #{value => ?T("mnesia | sql"), desc => ?T("Where the data is that 'mod_pam_pps' takes over.")}},
+	       {host, #{value => ?T("Host"), desc => ?T("Deprecated. Use 'hosts' instead.")}},
+	       {hosts, #{value => ?T("[Host, ...]"), desc => ?T("The services of 'mod_pam_pps', for modules that ask for them.")}}
+	       | [{Name, #{value => ?T("any"), desc => ?T("Accepted, but without effect; 'mod_pam_pps' has its own options.")}}
+		  || Name <- ?WITHOUT_EFFECT]]}.
 
 %%%===================================================================
 %%% Nodes

@@ -187,6 +187,12 @@ def a_vcard_photo_is_an_avatar(server):
 
 
 @check
+def options_of_mod_pubsub_that_do_nothing_are_named(server):
+    warned = [line for line in server.log().splitlines() if "Options of mod_pubsub have no effect" in line]
+    assert len(warned) == 1 and "force_node_config" in warned[0] and "plugins" in warned[0], warned
+
+
+@check
 def nobody_waited_for_nothing(server):
     time.sleep(0.5)  # the log is written a moment later
     log = server.log()
@@ -197,6 +203,7 @@ def main(arguments):
     failed = 0
     with tempfile.TemporaryDirectory(prefix="pam_pps-dependants-") as folder, \
             Server("--module", "mod_avatar", "--module", "mod_vcard_xupdate", "--module", "pam_pps_dependant",
+                   "--module", 'mod_pubsub={"plugins": ["flat", "pep"], "force_node_config": {"x": {"access_model": "open"}}}',
                    "--path", compiled("pam_pps_dependant", folder, arguments), *arguments) as server:
         for function in [c for c in CHECKS if server["version"] >= getattr(c, "since", "")]:
             name = function.__name__.replace("_", " ")
