@@ -38,6 +38,8 @@ struct Told {
 struct Host {
     engine: Engine,
     now: i64,
+    /// Of the events so far: no two have the same.
+    ids: BTreeSet<String>,
 }
 
 impl Host {
@@ -51,7 +53,7 @@ impl Host {
         rooms.set("eventing", "rooms").expect("an option");
         engine.serve("a.example", ServiceKind::Accounts, &accounts).expect("accounts");
         engine.serve(CHAT, ServiceKind::Component, &rooms).expect("rooms");
-        let mut host = Self { engine, now: 1_700_000_000_000_000 };
+        let mut host = Self { engine, now: 1_700_000_000_000_000, ids: BTreeSet::new() };
         for (room, model) in [(ROOMS[0], "open"), (ROOMS[1], "authorize")] {
             let field = format!("<field var='pubsub#access_model'><value>{model}</value></field>");
             let create = format!("<create node='{room}'/><configure>{FORM}{field}</x></configure>");
@@ -73,7 +75,8 @@ impl Host {
                         answer(&mut input, need);
                     }
                     Decision::Route { stanza } => told.read(stanza),
-                    Decision::Multicast { stanza, recipients, .. } => {
+                    Decision::Multicast { stanza, id, recipients } => {
+                        assert!(self.ids.insert(id.clone()), "another event had the id {id}");
                         for recipient in recipients.iter() {
                             assert!(
                                 told.events.insert((recipient.to_string(), gist(stanza))),

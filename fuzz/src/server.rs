@@ -36,6 +36,7 @@ impl Server {
         engine.serve("a.example", ServiceKind::Accounts, &options).expect("a host");
         options.set("eventing", eventing).expect("a value");
         engine.serve("pubsub.a.example", ServiceKind::Component, &options).expect("a component");
+        options.set("eventing", "false").expect("a value");
         options.set("room_publish", "owners").expect("a word");
         engine.serve("rooms.a.example", ServiceKind::Rooms, &options).expect("rooms");
         Self { engine, now: 1_700_000_000_000_000, facts: 0b0101_0011, asked: String::new() }
