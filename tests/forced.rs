@@ -45,6 +45,8 @@ fn form(element: &str, access_model: &str, title: &str) -> String {
 fn play(database: &str) {
     let mut config = Config::new();
     config.set("database", database).expect("an option");
+    // The same one for all questions.
+    config.set("readers", "1").expect("an option");
     let engine = Engine::open(&config).expect("a store");
     serve(&engine, "");
     let create = form("configure", "whitelist", "Old");

@@ -392,7 +392,9 @@ def it_ends_with_the_server(folder, arguments):
 
 def main(arguments):
     failed = 0
-    for function in CHECKS:
+    # The installer is that of the machine, which has one version.
+    here = [c for c in CHECKS if "26" not in arguments or c is not ejabberdctl_installs_it_as_the_servers_own_user]
+    for function in here:
         name = function.__name__.replace("_", " ")
         if ONLY not in name:
             continue
