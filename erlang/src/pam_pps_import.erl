@@ -109,7 +109,7 @@ old_services() ->
     end.
 
 -spec build(mnesia | sql, #pubsub_node{}) -> xmlel().
-build(Backend, #pubsub_node{nodeid = {_, Name}, id = Nidx, owners = Owners, options = Options}) ->
+build(Backend, #pubsub_node{nodeid = {Host, Name}, id = Nidx, owners = Owners, options = Options}) ->
     {States, Items} = contents(Backend, Nidx),
     Owner = [affiliation(Jid, owner) || Jid <- Owners],
     Others = [affiliation(Jid, Affiliation)
@@ -119,7 +119,13 @@ build(Backend, #pubsub_node{nodeid = {_, Name}, id = Nidx, owners = Owners, opti
 		     || #pubsub_state{stateid = {Jid, _}, subscriptions = All} <- States, Subscription <- All],
     Sorted = lists:keysort(#pubsub_item.modification, Items),
     #xmlel{name = <<"node">>, attrs = [{<<"xmlns">>, ?NS_IMPORT}, {<<"name">>, Name}],
-	   children = [form(?NS_PUBSUB_NODE_CONFIG, Options) | Owner ++ Others ++ Subscriptions ++ lists:map(fun item/1, Sorted)]}.
+	   children = [form(?NS_PUBSUB_NODE_CONFIG, wishes(Host, Options)) | Owner ++ Others ++ Subscriptions ++ lists:map(fun item/1, Sorted)]}.
+
+%% Every node of an account had presence_based_delivery, and it meant whoever is online on this server. Here it means whoever
+%% shows the account his presence: a subscriber who is no contact would hear nothing any more.
+-spec wishes(binary() | jid:ljid(), [{atom(), term()}]) -> [{atom(), term()}].
+wishes({_, _, _}, Options) -> lists:keydelete(presence_based_delivery, 1, Options);
+wishes(_Domain, Options) -> Options.
 
 -spec contents(mnesia | sql, term()) -> {[#pubsub_state{}], [#pubsub_item{}]}.
 contents(mnesia, Nidx) ->
