@@ -13,7 +13,7 @@
 #                   ejabberd's headers are
 #   make install    the same under PREFIX (/usr/local), with a pkg-config file; DESTDIR as usual
 #   make lint       formatting and warnings, Rust, Lua, C and Erlang
-#   make bench      side by side with Prosody's own modules
+#   make bench      side by side with Prosody's own modules, with HOST=ejabberd with ejabberd's; QUICK=1 takes minutes
 #   make clean
 
 # Where rustup puts it; a new installation is not in PATH yet.
@@ -72,9 +72,10 @@ setup:
 	@tests/setup
 
 HOST ?= prosody
+HOST_IS_KNOWN = $(if $(filter prosody ejabberd,$(HOST)),:,echo "make: HOST is prosody or ejabberd" >&2; exit 2)
 
 run:
-	@$(if $(filter prosody ejabberd,$(HOST)),:,echo "make run: HOST is prosody or ejabberd" >&2; exit 2)
+	@$(HOST_IS_KNOWN)
 	@tests/setup $(if $(filter ejabberd,$(HOST)),ejabberd,run)
 	@$(MAKE) --no-print-directory dist
 	@$(PYTHON) tests/$(if $(EVENTING),eventing,tour).py --host $(HOST) --dist $(DIST_DIR)/$(HOST)
@@ -108,10 +109,10 @@ lint-c:
 	$(CC) -std=c99 $(C_WARNINGS) -fsyntax-only -x c include/pam_pps.h
 
 bench:
-	@[ -e benches/run.py ] || { echo "make bench: benches/run.py is missing" >&2; exit 2; }
-	@tests/setup run
+	@$(HOST_IS_KNOWN)
+	@tests/setup $(if $(filter ejabberd,$(HOST)),ejabberd,run)
 	@$(MAKE) --no-print-directory dist
-	$(PYTHON) benches/run.py
+	$(PYTHON) benches/run.py --host $(HOST) --dist $(DIST_DIR)/$(HOST) $(if $(QUICK),--quick)
 
 clean:
 	$(CARGO) clean

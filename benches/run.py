@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""Side by side with Prosody's own modules, in one run: prints the tables of docs/performance.md.
+"""Side by side with a server's own modules, in one run: prints the tables of docs/performance.md.
 
-    benches/run.py [--quick] [--dist DIR] [--load PROGRAM] [--only WORD]
+    benches/run.py [--host prosody|ejabberd] [--quick] [--dist DIR] [--load PROGRAM] [--only WORD]
 
-Starts throw-away servers on loopback (tests/prosody/live.py), one at a time: Prosody with its own pubsub on internal and
-on sqlite storage, Prosody with this module (commit "os" and "disk"), and Prosody with a module that does nothing
-(benches/prosody/). The load comes from external components (benches/load.rs). Medians of three, with --quick of one.
-Every figure is followed by the server's processor time for one operation in brackets, in microseconds.
+Starts throw-away servers on loopback (live.py of the host), one at a time: with the server's own pubsub on two storages, with
+this module (commit "os" and "disk"), and with a module that does nothing (benches/prosody/, benches/ejabberd/). The load comes
+from external components (benches/load.rs). Medians of three, with --quick of one. Every figure is followed by the server's
+processor time for one operation in brackets, in microseconds; in ejabberd's case with what its schedulers spend waiting.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import datetime
 import json
 import os
@@ -24,39 +25,109 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 PROJECT = HERE.parent
-LIVE = PROJECT / "tests" / "prosody" / "live.py"
 SERVICE = "pubsub.localhost"
 PARTS = ["publisher.localhost", "receiver.localhost", "pinger.localhost"]
 
-SQL = ["--set", 'sql = { driver = "SQLite3", database = "prosody.sqlite" }', "--set-pubsub", 'storage = "sql"']
-STOCK = ["--backend", "stock", "--set-pubsub", "pubsub_max_items = 1000000",
-         "--set-pubsub", 'admins = { "load@publisher.localhost" }']
-OURS = ["--backend", "pam_pps", "--set-pubsub", 'pam_pps_create_nodes = "anyone"',
-        "--set-pubsub", "pam_pps_max_items = 1000000"]
-SERVERS = {
-    "internal": STOCK,
-    "sqlite": STOCK + SQL,
-    "os": OURS,
-    "disk": OURS + ["--set", 'pam_pps_commit = "disk"'],
-    "nothing": ["--backend", "none", "--plugins", str(HERE / "prosody"), "--component", SERVICE + "=bench_nothing"],
-}
-TITLES = {"internal": "Prosody, internal", "sqlite": "Prosody, sqlite", "os": "pam_pps `os`", "disk": "pam_pps `disk`",
-          "nothing": "do-nothing"}
+
+@dataclasses.dataclass
+class Host:
+    """A server to measure: arguments for its live.py under the names of the columns."""
+
+    name: str
+    servers: dict
+    # Those of its own modules, with their titles.
+    stock: dict
+    # Which of them a commit is compared with: those that promise as much.
+    alike: dict
+    # The faster one at telling subscribers.
+    teller: str
+    # Filling a node of this one takes the square of its items: too long for a short run.
+    slow: str = ""
+
+    def __post_init__(self):
+        self.live = PROJECT / "tests" / self.name / "live.py"
+        self.titles = {**self.stock, "os": "pam_pps `os`", "disk": "pam_pps `disk`", "nothing": "do-nothing"}
+
+    def compared(self):
+        """The columns of a comparison, and the heads of its ratios."""
+        names = [*self.stock, "os", "disk"]
+        ratios = []
+        for commit, others in self.alike.items():
+            ratios.append(f"`{commit}` / " + ("best stock" if len(others) > 1 else others[0]))
+        return names, [self.titles[name] for name in names] + ratios
+
+
+def prosody(_folder):
+    quiet = ["--log-level", "error"]
+    sql = ["--set", 'sql = { driver = "SQLite3", database = "prosody.sqlite" }', "--set-pubsub", 'storage = "sql"']
+    stock = [*quiet, "--backend", "stock", "--set-pubsub", "pubsub_max_items = 1000000",
+             "--set-pubsub", 'admins = { "load@publisher.localhost" }']
+    ours = [*quiet, "--backend", "pam_pps", "--set-pubsub", 'pam_pps_create_nodes = "anyone"',
+            "--set-pubsub", "pam_pps_max_items = 1000000"]
+    servers = {
+        "internal": stock,
+        "sqlite": stock + sql,
+        "os": ours,
+        "disk": ours + ["--set", 'pam_pps_commit = "disk"'],
+        "nothing": [*quiet, "--backend", "none", "--plugins", str(HERE / "prosody"), "--component", SERVICE + "=bench_nothing"],
+    }
+    # Both storages write synchronously, so the fair pair is "disk".
+    both = ["internal", "sqlite"]
+    return Host("prosody", servers, {"internal": "Prosody, internal", "sqlite": "Prosody, sqlite"}, {"os": both, "disk": both},
+                teller="sqlite", slow="internal")
+
+
+def ejabberd(folder):
+    sys.path.append(str(PROJECT / "tests" / "ejabberd"))
+    from live import ejabberd_folder
+    from old_data import sqlite
+
+    ebin = str(ejabberd_folder())
+    where = '[io:format("~s~n", [filename:dirname(filename:dirname(code:which(M)))]) || M <- [xmpp, fxml]], halt().'
+    libraries = subprocess.run(["erl", "-noshell", "-eval", where], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    includes = [word for library in libraries for word in ("-I", library + "/include")]
+    subprocess.run(["erlc", "-Werror", *includes, "-pa", ebin, "-o", str(folder), str(HERE / "ejabberd" / "mod_bench_nothing.erl")],
+                   check=True)
+    # Its cache of last items makes it faster, so it is on.
+    stock = ["--backend", "stock", "--set", "max_items_node=1000000", "--set", "last_item_cache=true"]
+    service = json.dumps({SERVICE: {"create_nodes": "anyone", "max_items": 1000000}})
+    ours = ["--backend", "pam_pps", "--pubsub", "no", "--set", f"services={service}"]
+    servers = {
+        "mnesia": stock,
+        "sqlite": lambda data: stock + sqlite(data),
+        "os": ours,
+        "disk": ours + ["--set", 'commit="disk"'],
+        "nothing": ["--backend", "none", "--path", str(folder), "--module", "mod_bench_nothing"],
+    }
+    # mnesia writes to the disk later, SQLite at once.
+    return Host("ejabberd", servers, {"mnesia": "ejabberd, mnesia", "sqlite": "ejabberd, sqlite"},
+                {"os": ["mnesia"], "disk": ["sqlite"]}, teller="mnesia")
+
+
+HOSTS = {"prosody": prosody, "ejabberd": ejabberd}
 
 
 @contextlib.contextmanager
-def server(options, arguments, data=None):
+def server(options, name, data=None):
     """A running server: what live.py says of it, and how long it took to come up."""
-    command = [sys.executable, str(LIVE), "--stdin", "--log-level", "error", "--dist", str(options.dist)]
-    for name in PARTS:
-        command += ["--external", name + "=secret"]
-    command += arguments + (["--data", str(data)] if data else [])
+    with contextlib.ExitStack() as stack:
+        data = data or stack.enter_context(tempfile.TemporaryDirectory(prefix="pam_pps-bench-"))
+        yield from started(options, name, pathlib.Path(data))
+
+
+def started(options, name, data):
+    host = options.host
+    command = [sys.executable, str(host.live), "--stdin", "--dist", str(options.dist), "--data", str(data)]
+    for part in PARTS:
+        command += ["--external", part + "=secret"]
+    arguments = host.servers[name]
+    command += arguments(data) if callable(arguments) else arguments
     start = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline()
         if not line:
-            raise RuntimeError("the server did not come up: " + " ".join(arguments))
+            raise RuntimeError("the server did not come up: " + " ".join(command))
         yield json.loads(line), start
     finally:
         process.stdin.close()
@@ -77,10 +148,10 @@ def measure(options, name, what, key="per_second", **settings):
     results = []
     for _ in range(options.rounds):
         try:
-            with server(options, SERVERS[name]) as (live, _start):
+            with server(options, name) as (live, _start):
                 results.append(load(options, live, what, **settings))
         except (RuntimeError, subprocess.TimeoutExpired) as error:
-            print(f"({TITLES[name]}: {error})", file=sys.stderr)
+            print(f"({options.host.titles[name]}: {error})", file=sys.stderr)
             return None
     results.sort(key=lambda result: result[key])
     return results[len(results) // 2]
@@ -108,20 +179,19 @@ def table(title, head, rows):
 
 def compared(options, label, what, nothing=None, **settings):
     """A row: stock twice, ours twice, and the ratios of like with like."""
-    got = {}
-    for name in ("internal", "sqlite", "os", "disk"):
-        # Filling a node of the internal storage takes the square of its items: too long for a short run.
-        long = options.quick and name == "internal" and settings.get("kept", 0) > 100
+    host, got = options.host, {}
+    for name in host.compared()[0]:
+        long = options.quick and name == host.slow and settings.get("kept", 0) > 100
         got[name] = None if long else measure(options, name, what, **settings)
-    row = [label] + [cell(got[name]) for name in got]
-    # Both storages of Prosody write synchronously, so the fair pair is "disk".
-    best = max((got[name] for name in ("internal", "sqlite") if got[name]), key=lambda g: g["per_second"], default=None)
-    row += [ratio(got["os"], best), ratio(got["disk"], best)]
+    row = [label] + [cell(result) for result in got.values()]
+    for commit, others in host.alike.items():
+        best = max((got[name] for name in others if got[name]), key=lambda g: g["per_second"], default=None)
+        row.append(ratio(got[commit], best))
     return row + ([ratio(got["os"], nothing)] if nothing else [])
 
 
-HEAD = ["", "Prosody, internal", "Prosody, sqlite", "pam_pps `os`", "pam_pps `disk`", "`os` / best stock",
-        "`disk` / best stock"]
+def head(options):
+    return ["", *options.host.compared()[1]]
 
 
 def publishing(options):
@@ -132,25 +202,28 @@ def publishing(options):
     def rows():
         for keep in kept:
             yield compared(options, f"{keep:,} kept", "publish", nothing, kept=keep, seconds=options.seconds)
-    table("Publish, 300 B, window 32, every publish evicts, publishes/s", HEAD + ["`os` / do-nothing"], rows())
+    table("Publish, 300 B, window 32, every publish evicts, publishes/s", head(options) + ["`os` / do-nothing"], rows())
 
 
 def fanning_out(options):
+    host, teller = options.host, options.host.teller
+    names = ["nothing", teller, "os", "disk"]
+
     def rows():
         for subscribers in ([100] if options.quick else [100, 1_000, 10_000]):
             # Nothing is evicted: telling everybody of that as well would be two notifications for one publish.
             settings = dict(subscribers=subscribers, kept=1_000_000, window=1 if subscribers > 1_000 else 32,
                             notifications=20_000 if options.quick else 100_000)
-            got = {name: measure(options, name, "fanout", **settings) for name in ("nothing", "sqlite", "os", "disk")}
+            got = {name: measure(options, name, "fanout", **settings) for name in names}
             row = [f"{subscribers:,}"] + [cell(got[name]) for name in got]
-            row += [ratio(got["os"], got["sqlite"]), ratio(got["os"], got["nothing"])]
+            row += [ratio(got["os"], got[teller]), ratio(got["os"], got["nothing"])]
             for key in ("one_ms", "stall_ms"):
-                row.append(" / ".join("–" if not got[n] else f"{got[n][key]:.0f}" for n in ("nothing", "sqlite", "os")))
+                row.append(" / ".join("–" if not got[n] else f"{got[n][key]:.0f}" for n in names[:3]))
             yield row
     table("Notifications/s to components; one publish, and the longest ping of somebody else meanwhile, in ms "
-          "(do-nothing / sqlite / `os`)",
-          ["subscribers", "do-nothing", "Prosody, sqlite", "pam_pps `os`", "pam_pps `disk`", "`os` / stock",
-           "`os` / do-nothing", "one publish", "longest ping"], rows())
+          f"(do-nothing / {teller} / `os`)",
+          ["subscribers", *(host.titles[name] for name in names), "`os` / stock", "`os` / do-nothing", "one publish", "longest ping"],
+          rows())
 
 
 def others(options):
@@ -161,26 +234,28 @@ def others(options):
         yield compared(options, f"subscribe/unsubscribe, {many:,} there", "subscribe", subscribers=many, kept=10,
                        seconds=seconds)
         yield compared(options, "create nodes", "create", kept=10, seconds=seconds)
-    table("Other operations/s, window 32", HEAD, rows())
+    table("Other operations/s, window 32", head(options), rows())
 
 
 def starting(options):
+    names = [*options.host.stock, "os"]
+
     def first(name, nodes):
         with tempfile.TemporaryDirectory(prefix="pam_pps-bench-") as folder:
-            with server(options, SERVERS[name], folder) as (live, _start):
+            with server(options, name, folder) as (live, _start):
                 load(options, live, "create", nodes=nodes, kept=10, seconds=120)
             times = []
             for _ in range(options.rounds):
-                with server(options, SERVERS[name], folder) as (live, start):
+                with server(options, name, folder) as (live, start):
                     load(options, live, "first", node="node1")
                     times.append((time.monotonic() - start) * 1e3)
             return f"{statistics.median(times):.0f}"
 
     def rows():
         for nodes in ([10] if options.quick else [10, 10_000]):
-            yield [f"{nodes:,} nodes"] + [first(name, nodes) for name in ("internal", "sqlite", "os")]
+            yield [f"{nodes:,} nodes"] + [first(name, nodes) for name in names]
     table("Start of the process to the first answer, ms (Python's start of the runner included)",
-          ["", "Prosody, internal", "Prosody, sqlite", "pam_pps `os`"], rows())
+          ["", *(options.host.titles[name] for name in names)], rows())
 
 
 def find_load():
@@ -192,8 +267,9 @@ def find_load():
 
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--host", choices=HOSTS, default="prosody")
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--dist", type=pathlib.Path, default=PROJECT / "dist" / "prosody")
+    parser.add_argument("--dist", type=pathlib.Path)
     parser.add_argument("--load", type=pathlib.Path)
     parser.add_argument("--only", choices=["publish", "fanout", "others", "start"])
     options = parser.parse_args()
@@ -205,9 +281,12 @@ def main():
     if busy > 0.5 * os.cpu_count():
         print("\nThe machine is not quiet: only ratios, and only roughly.")
     parts = {"publish": publishing, "fanout": fanning_out, "others": others, "start": starting}
-    for name, part in parts.items():
-        if options.only in (None, name):
-            part(options)
+    options.dist = options.dist or PROJECT / "dist" / options.host
+    with tempfile.TemporaryDirectory(prefix="pam_pps-bench-") as folder:
+        options.host = HOSTS[options.host](pathlib.Path(folder))
+        for name, part in parts.items():
+            if options.only in (None, name):
+                part(options)
 
 
 if __name__ == "__main__":

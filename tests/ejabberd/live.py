@@ -141,13 +141,14 @@ def write_config(a, data, ports):
     externals = dict(entry.split("=", 1) for entry in a.external)
     listen = [
         {"port": ports["c2s"], "ip": a.address, "module": "ejabberd_c2s", "max_stanza_size": 4194304},
+        # Without global routes: a component gets its own domain and not those of the others.
         {"port": ports["component"], "ip": a.address, "module": "ejabberd_service", "max_stanza_size": 4194304,
-         "hosts": {name: {"password": secret} for name, secret in externals.items()}},
+         "global_routes": False, "hosts": {name: {"password": secret} for name, secret in externals.items()}},
         {"port": ports["http"], "ip": a.address, "module": "ejabberd_http", "request_handlers": {"/api": "mod_http_api"}},
     ]
     if not externals:
         listen[1]["password"] = "secret"
-        del listen[1]["hosts"]
+        del listen[1]["hosts"], listen[1]["global_routes"]
     if ports["s2s"] is not None:
         listen.append({"port": ports["s2s"], "ip": a.address, "module": "ejabberd_s2s_in"})
     config = {
