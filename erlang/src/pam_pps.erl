@@ -193,6 +193,8 @@ handle_call({release, User}, _From, #state{users = Users} = State) ->
 handle_call({serve, Domain, Kind, ServerHost}, _From, State) ->
     Domains = persistent_term:get(?DOMAINS, #{}),
     persistent_term:put(?DOMAINS, Domains#{Domain => {Kind, ServerHost, read_announced(Domain, Kind)}}),
+    %% What was under way before a restart goes on, and what was missed is asked for.
+    tick(),
     {reply, ok, State};
 handle_call({unserve, Domain}, _From, State) ->
     Domains = persistent_term:get(?DOMAINS, #{}),
@@ -246,7 +248,6 @@ open(Options, #state{engine = undefined} = State) ->
 	{ok, Engine} ->
 	    persistent_term:put(?ENGINE, Engine),
 	    ?INFO_MSG("Engine of libpam_pps ~ts opened", [pam_pps_nif:version()]),
-	    tick(),
 	    {ok, State#state{engine = Engine}};
 	{error, _} = Error -> Error
     end;

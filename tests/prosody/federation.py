@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Two Prosodys with a domain each; one of them is killed with -9 in the middle of something, and comes back.
+"""Two servers with a domain each; one of them is killed with -9 in the middle of something, and comes back.
 
-    federation.py [--other 0.12|13] [live.py options, for instance --version 13 or --dist DIR]
+    federation.py [--version HOST] [--other HOST]
 
-Romeo's account is on the first, Juliet's nodes are on the second (of the version --other, if it is to differ). After each
+HOST is 0.12 (as a rule) or 13, versions of Prosody, or ejabberd. Romeo's account is on the first, Juliet's nodes are on the
+second, which is the other one if that is to differ. After each
 check the account's list (XEP-0376), the list of the node's owner and both public lists (XEP-0465) must say the same, without
 anybody doing anything. To lose just one message, a server is stopped for a moment: what is sent to it then is in its
 buffers, and dies with it.
@@ -12,6 +13,7 @@ One line per check, with the seconds that it took from the return of the server;
 are shortened by options: a request is overdue after two seconds, and services are asked every four what they have.
 """
 
+import argparse
 import itertools
 import os
 import pathlib
@@ -22,9 +24,12 @@ import tempfile
 import time
 import traceback
 
-from client import Client, ET, Server
+from client import Client, ET, Server as Prosody
 from dependants import PUBSUB, good
 from live import free_ports
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "ejabberd"))
+from server import Server as Ejabberd  # noqa: E402
 
 PAM = "urn:xmpp:pam:0"
 PPS = "urn:xmpp:pps:0"
@@ -41,19 +46,28 @@ def check(function):
     return function
 
 
+def arguments_of(host, settings):
+    """What starts a server of that kind, and its arguments."""
+    if host == "ejabberd":
+        # It waits up to five minutes before it tries again to connect.
+        return Ejabberd, ["--option", "s2s_max_retry_delay=1"] + [
+            word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    return Prosody, ["--version", host, "--module", "user_account_management"] + [
+        word for name, value in settings.items() for word in ("--set", f"pam_pps_{name} = {value}")]
+
+
 class Side:
     """One of the two servers, on the same ports and folder each time."""
 
-    def __init__(self, domain, arguments, folder):
-        self.domain, self.folder, self.server = domain, folder, None
+    def __init__(self, host, person, folder):
+        self.domain, self.server = person.split("@")[1], None
         self.c2s, self.component, self.s2s = free_ports(ADDRESS, 3)
-        self.arguments = arguments
+        self.kind, arguments = arguments_of(host, {"request_timeout": 2, "check_interval": 4})
+        self.arguments = ["--host", self.domain, "--pubsub", "no", "--user", person, "--data", str(folder / self.domain),
+                          "--c2s-port", str(self.c2s), "--component-port", str(self.component), "--s2s-port", str(self.s2s), *arguments]
 
     def start(self, other):
-        self.server = Server(
-            "--host", self.domain, "--pubsub", "no", "--data", str(self.folder), "--c2s-port", str(self.c2s),
-            "--component-port", str(self.component), "--s2s-port", str(self.s2s), "--peer", f"{other.domain}={ADDRESS}:{other.s2s}",
-            "--set", "pam_pps_request_timeout = 2", "--set", "pam_pps_check_interval = 4", *self.arguments)
+        self.server = self.kind(*self.arguments, "--peer", f"{other.domain}={ADDRESS}:{other.s2s}")
         self.server.__enter__()
 
     def signal(self, number):
@@ -71,9 +85,8 @@ class Side:
 
 
 class Two:
-    def __init__(self, arguments, other_arguments, folder):
-        self.montague = Side("montague.example", arguments, folder / "montague")
-        self.capulet = Side("capulet.example", other_arguments, folder / "capulet")
+    def __init__(self, host, other, folder):
+        self.montague, self.capulet = Side(host, ROMEO, folder), Side(other, JULIET, folder)
         self.numbers = itertools.count(1)
 
     def __enter__(self):
@@ -329,17 +342,13 @@ def account_removed_while_the_service_is_away(two):
 
 
 def main(arguments):
-    arguments, other = list(arguments), None
-    if "--other" in arguments:
-        at = arguments.index("--other")
-        other = arguments[at + 1]
-        del arguments[at:at + 2]
-    other_arguments = list(arguments) + (["--version", other] if other else [])
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--version", default="0.12")
+    parser.add_argument("--other")
+    options = parser.parse_args(arguments)
     only, failed, done = os.environ.get("PAM_PPS_ONLY", ""), 0, 0
     with tempfile.TemporaryDirectory(prefix="pam_pps-federation-") as folder:
-        folder = pathlib.Path(folder)
-        one = ["--user", ROMEO, "--module", "user_account_management"]
-        with Two([*one, *arguments], ["--user", JULIET, *other_arguments], folder) as two:
+        with Two(options.version, options.other or options.version, pathlib.Path(folder)) as two:
             for function in [c for c in CHECKS if only in c.__name__]:
                 done += 1
                 try:
