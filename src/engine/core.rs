@@ -117,6 +117,8 @@ impl Core {
         }
         // What is cached of nodes has the settings of before in it.
         self.memory.cache.clear();
+        // With it, something may be due.
+        self.memory.planned = false;
         Arc::make_mut(&mut self.hosts).insert(host.domain.clone(), Arc::new(host));
         Ok(self.hosts.clone())
     }

@@ -178,3 +178,22 @@ pub(super) fn answered(context: &mut Context<'_>, intent: &Intent, stanza: &Stan
     }
     if paged || !asked.is_empty() { ask_next(context, intent) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::FIRST;
+    use crate::{Config, Decision, Engine, Input, ServiceKind, Timestamp};
+
+    #[test]
+    fn the_first_round_is_planned_once_there_are_accounts() {
+        let engine = Engine::open(&Config::new()).expect("memory");
+        let now = Timestamp::from_micros(1_700_000_000_000_000);
+        // A host may tick before it says what it serves.
+        let outcome = engine.handle(now, &Input::tick()).expect("nothing to do");
+        assert!(outcome.decisions.is_empty(), "{outcome:?}");
+        engine.serve("localhost", ServiceKind::Accounts, &Config::new()).expect("accounts");
+        let message = Input::stanza("<message from='a@localhost' to='localhost'/>");
+        let outcome = engine.handle(now, &message).expect("an outcome");
+        assert!(outcome.decisions.contains(&Decision::Wake(now.plus_seconds(FIRST))), "{outcome:?}");
+    }
+}
