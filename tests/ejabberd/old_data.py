@@ -100,10 +100,11 @@ def is_all_there(server):
 def sqlite(folder):
     """Options for a database with ejabberd's own schema, in the one folder that a server in another root sees as well."""
     database = folder / "data" / "ejabberd.db"
-    database.parent.mkdir()
     schema = glob.glob("/usr/share/ejabberd/sql/lite.sql") or glob.glob("/usr/lib/*/ejabberd-*/priv/sql/lite.sql")
-    with sqlite3.connect(database) as connection:
-        connection.executescript(pathlib.Path(schema[0]).read_text())
+    if not database.exists():
+        database.parent.mkdir()
+        with sqlite3.connect(database) as connection:
+            connection.executescript(pathlib.Path(schema[0]).read_text())
     options = {"default_db": "sql", "sql_type": "sqlite", "sql_database": str(database)}
     return [word for name, value in options.items() for word in ("--option", f"{name}={json.dumps(value)}")]
 
