@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Side by side with a server's own modules, in one run: prints the tables of docs/performance.md.
 
-    benches/run.py [--host prosody|ejabberd] [--quick] [--dist DIR] [--load PROGRAM] [--only WORD]
+    benches/run.py [--host prosody|ejabberd] [--quick] [--dist DIR] [--load PROGRAM] [--only WORD] [--set OPTION]...
 
 Starts throw-away servers on loopback (live.py of the host), one at a time: with the server's own pubsub on two storages, with
-this module (commit "os" and "disk"), and with a module that does nothing (benches/prosody/, benches/ejabberd/). The load comes
-from external components (benches/load.rs). Medians of three, with --quick of one. Every figure is followed by the server's
-processor time for one operation in brackets, in microseconds; in ejabberd's case with what its schedulers spend waiting.
+this module (commit "os" and "disk"), and with a module that does nothing (benches/prosody/, benches/ejabberd/). An OPTION is one
+of the server's, as live.py takes it, and holds for all of them. The load comes from external components (benches/load.rs).
+Medians of three, with --quick of one. Every figure is followed by the server's processor time for one operation in brackets, in
+microseconds; in ejabberd's case with what its schedulers spend waiting.
 """
 
 import argparse
@@ -122,6 +123,8 @@ def started(options, name, data):
         command += ["--external", part + "=secret"]
     arguments = host.servers[name]
     command += arguments(data) if callable(arguments) else arguments
+    for option in options.set:
+        command += ["--set", option]
     start = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
@@ -271,6 +274,7 @@ def main():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--dist", type=pathlib.Path)
     parser.add_argument("--load", type=pathlib.Path)
+    parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--only", choices=["publish", "fanout", "others", "start"])
     options = parser.parse_args()
     options.rounds, options.seconds = (1, 1.0) if options.quick else (3, 2.0)

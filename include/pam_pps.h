@@ -413,7 +413,7 @@ pam_pps_result pam_pps_engine_statistics(const pam_pps_engine *engine, pam_pps_t
 // what came after it for the same service waits until then, unless the input only reads. Freeing that input gives it up, and the others go on.
 //
 // Parameters: `now` is the present time in microseconds since 1970. `done` is called exactly once if this returns OK, and
-// never otherwise. An input that makes no sense has an outcome without decisions; what is wrong with it is told to the log sink.
+// never otherwise. An input that makes no sense has an outcome without decisions; `pam_pps_outcome_error` says what is wrong.
 //
 // Returns: OK; BUSY if too many are waiting; CLOSED; NULL_POINTER; UNUSABLE; PANIC.
 //
@@ -514,6 +514,12 @@ pam_pps_result pam_pps_log_sink(pam_pps_log_sink_function sink, void *user);
 
 // How many decisions there are.
 size_t pam_pps_outcome_count(const pam_pps_outcome *outcome);
+
+// Why a submitted input could not be handled; empty if it was, and where its sender is answered with an error instead. The log
+// sink is told as well.
+//
+// Memory: as for all that is read from an outcome, valid until the outcome is freed.
+pam_pps_slice pam_pps_outcome_error(const pam_pps_outcome *outcome);
 
 // The name of an event: "item-published", "item-retracted", "node-created", "node-deleted", "node-purged",
 // "node-config-changed", "subscription-added", "subscription-removed". Empty for other decisions.

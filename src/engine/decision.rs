@@ -97,6 +97,8 @@ pub struct Outcome {
     pub decisions: Vec<Decision>,
     /// The input, if it was submitted and facts are needed: it is to be submitted again with them.
     pub input: Option<Input>,
+    /// Why a submitted input could not be handled, if there was nobody to be answered with an error.
+    pub error: Option<String>,
     /// Whether the same thread hands over another outcome right after this one: who wakes somebody up for them may leave it
     /// to the last.
     pub more: bool,

@@ -406,7 +406,7 @@ fn hand_over(shared: &Arc<Shared>, mut entry: Entry) {
 
 fn unhandled(error: &Error) -> Outcome {
     log::warn!("an input could not be handled: {error}");
-    Outcome::default()
+    Outcome { error: Some(error.to_string()), ..Outcome::default() }
 }
 
 fn complete(finished: Vec<(Completion, Outcome, Input)>) {
@@ -457,6 +457,8 @@ fn defer(shared: &Shared, deferred: Vec<Entry>, over: &[Touched]) {
 /// What a peer is told when the engine has stopped over a bug of its own.
 fn failed(input: &Input) -> Outcome {
     let stop = super::context::Stop::Failed(Error::new(ErrorKind::Unusable, "the engine has stopped"));
-    let answer = super::dispatch::failure_answer(input, &stop, &Limits::default());
-    Outcome { decisions: answer.map(|stanza| Decision::Route { stanza }).into_iter().collect(), ..Outcome::default() }
+    match super::dispatch::failure_answer(input, &stop, &Limits::default()) {
+        Some(stanza) => Outcome { decisions: vec![Decision::Route { stanza }], ..Outcome::default() },
+        None => Outcome { error: Some("the engine has stopped".to_owned()), ..Outcome::default() },
+    }
 }

@@ -57,6 +57,7 @@ pub struct pam_pps_input(Input);
 pub struct pam_pps_outcome {
     decisions: Vec<Decision>,
     input: Option<Input>,
+    error: Option<String>,
     more: bool,
 }
 
@@ -312,7 +313,7 @@ impl Completion {
 /// what came after it for the same service waits until then, unless the input only reads. Freeing that input gives it up, and the others go on.
 ///
 /// Parameters: `now` is the present time in microseconds since 1970. `done` is called exactly once if this returns OK, and
-/// never otherwise. An input that makes no sense has an outcome without decisions; what is wrong with it is told to the log sink.
+/// never otherwise. An input that makes no sense has an outcome without decisions; `pam_pps_outcome_error` says what is wrong.
 ///
 /// Returns: OK; BUSY if too many are waiting; CLOSED; NULL_POINTER; UNUSABLE; PANIC.
 ///
@@ -366,7 +367,7 @@ pub extern "C" fn pam_pps_log_sink(sink: pam_pps_log_sink_function, user: *mut l
 
 impl From<Outcome> for pam_pps_outcome {
     fn from(outcome: Outcome) -> Self {
-        Self { decisions: outcome.decisions, input: outcome.input, more: outcome.more }
+        Self { decisions: outcome.decisions, input: outcome.input, error: outcome.error, more: outcome.more }
     }
 }
 
@@ -393,6 +394,19 @@ unsafe fn of_decision<T>(
 pub unsafe extern "C" fn pam_pps_outcome_count(outcome: *const pam_pps_outcome) -> usize {
     // SAFETY: as the header demands.
     guard_value(0, || unsafe { borrow(outcome) }.map_or(0, |outcome| outcome.decisions.len()))
+}
+
+/// Why a submitted input could not be handled; empty if it was, and where its sender is answered with an error instead. The log
+/// sink is told as well.
+///
+/// Memory: as for all that is read from an outcome, valid until the outcome is freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_outcome_error(outcome: *const pam_pps_outcome) -> pam_pps_slice {
+    guard_value(pam_pps_slice::EMPTY, || {
+        // SAFETY: as the header demands.
+        let error = unsafe { borrow(outcome) }.ok().and_then(|outcome| outcome.error.as_deref());
+        error.map_or(pam_pps_slice::EMPTY, pam_pps_slice::from)
+    })
 }
 
 /// The name of an event: "item-published", "item-retracted", "node-created", "node-deleted", "node-purged",

@@ -93,6 +93,7 @@ struct seen {
     pam_pps_input *taken;
     bool needs;
     bool result;
+    bool explained;
 };
 
 #define SEEN {.lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER}
@@ -102,6 +103,7 @@ static void done(void *user, pam_pps_outcome *outcome) {
     pthread_mutex_lock(&seen->lock);
     seen->needs = pam_pps_outcome_count(outcome) > 0 && pam_pps_outcome_kind(outcome, 0) == PAM_PPS_DECISION_NEED;
     seen->result = pam_pps_outcome_count(outcome) > 0 && contains(pam_pps_outcome_stanza(outcome, 0), "type='result'");
+    seen->explained = !empty(pam_pps_outcome_error(outcome));
     if (seen->needs) {
         pam_pps_input_free(seen->taken);
         seen->taken = pam_pps_outcome_take_input(outcome);
@@ -174,7 +176,7 @@ static void nothing_at_all(void) {
     EXPECT(empty(pam_pps_outcome_recipient(NULL, 0, 0)) && empty(pam_pps_outcome_jid(NULL, 0)));
     EXPECT(empty(pam_pps_outcome_other_jid(NULL, 0)) && empty(pam_pps_outcome_event(NULL, 0)));
     EXPECT(empty(pam_pps_outcome_node(NULL, 0)) && empty(pam_pps_outcome_item(NULL, 0)));
-    EXPECT(pam_pps_outcome_take_input(NULL) == NULL && !pam_pps_outcome_more(NULL));
+    EXPECT(pam_pps_outcome_take_input(NULL) == NULL && !pam_pps_outcome_more(NULL) && empty(pam_pps_outcome_error(NULL)));
 
     engine = open_engine("memory", NULL, NULL);
     EXPECT(pam_pps_engine_serve(engine, NULL, 4, 1, config, NULL) == PAM_PPS_RESULT_NULL_POINTER);
@@ -365,6 +367,25 @@ static void two_threads(const char *database) {
     wait_for(&seen, 2 * repeat);
     pam_pps_engine_free(engine);
     EXPECT(seen.count == 2 * repeat && senders[0].completed == repeat && senders[1].completed == repeat);
+}
+
+/* What makes no sense has an outcome that says so; what is answered with an error stanza says nothing besides. */
+static void wrong_inputs(void) {
+    struct seen seen = SEEN;
+    pam_pps_engine *engine = open_engine("memory", NULL, NULL);
+    pam_pps_input *wrong[] = {
+        pam_pps_input_new(PAM_PPS_INPUT_SESSION_ENDED, TEXT("no jid @ all")),
+        pam_pps_input_new(PAM_PPS_INPUT_STANZA, TEXT("<message")),
+        pam_pps_input_new(PAM_PPS_INPUT_STANZA, TEXT("<iq type='set' id='1' from='juliet@a.example/x'><pubsub "
+            "xmlns='http://jabber.org/protocol/pubsub'><publish/></pubsub></iq>")),
+    };
+    const bool explained[] = {true, true, false};
+    for (size_t i = 0; i < 3; i++) {
+        EXPECT(pam_pps_engine_submit(engine, now, wrong[i], done, &seen) == PAM_PPS_RESULT_OK);
+        wait_for(&seen, i + 1);
+        EXPECT(seen.explained == explained[i] && !seen.needs && !seen.result);
+    }
+    pam_pps_engine_free(engine);
 }
 
 /* What is queued when the engine is freed is finished first, each input once. */
@@ -599,6 +620,7 @@ int main(int argc, char **argv) {
     out_of_range();
     two_threads("memory");
     two_threads(database);
+    wrong_inputs();
     free_with_a_full_queue("memory");
     free_with_a_full_queue(database);
     free_with_a_waiting_lane(true);
