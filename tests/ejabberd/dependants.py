@@ -43,6 +43,14 @@ def check_from(version):
     return mark
 
 
+def check_until(version):
+    """Of something that is there for versions before that one."""
+    def mark(function):
+        function.until = version
+        return check(function)
+    return mark
+
+
 def publish(node, item, payload, **options):
     fields = "".join(f"<field var='pubsub#{k}'><value>{v}</value></field>" for k, v in options.items())
     form = ("<publish-options><x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'>"
@@ -149,6 +157,21 @@ def contributed_modules_find_what_they_call(server):
     assert [e.text for e in report.iter("{urn:x:dependant}entry")] == ["nodes", "node", "missing", "items", "item", "deleted"], text(report)
 
 
+@check_until("24")
+def omemo_is_denied(server):
+    """mod_deny_omemo of ejabberd-contrib, as Debian 12 has it: delete_node/3."""
+    axolotl = "eu.siacs.conversations.axolotl"
+    juliet = Client(server, "juliet@localhost")
+    good(juliet.iq("set", publish(axolotl + ".bundles:7", "current", f"<bundle xmlns='{axolotl}'/>")))
+    good(juliet.iq("get", items(axolotl + ".bundles:7")))
+    devices = f"<list xmlns='{axolotl}'><device id='7'/></list>"
+    refused = juliet.iq("set", publish(axolotl + ".devicelist", "current", devices))
+    assert refused.find(".//{urn:ietf:params:xml:ns:xmpp-stanzas}policy-violation") is not None, text(refused)
+    for node in (".bundles:7", ".devicelist"):
+        gone = juliet.iq("get", items(axolotl + node))
+        assert gone.find(".//{urn:ietf:params:xml:ns:xmpp-stanzas}item-not-found") is not None, text(gone)
+
+
 @check
 def bookmark_conversion_is_announced(server):
     romeo = Client(server, "romeo@localhost")
@@ -201,11 +224,13 @@ def nobody_waited_for_nothing(server):
 
 def main(arguments):
     failed = 0
+    # Everybody is denied it; the other checks do without.
+    denying = [] if "26" in arguments else ["--module", 'mod_deny_omemo={"access": "none"}']
     with tempfile.TemporaryDirectory(prefix="pam_pps-dependants-") as folder, \
             Server("--module", "mod_avatar", "--module", "mod_vcard_xupdate", "--module", "pam_pps_dependant",
                    "--module", 'mod_pubsub={"plugins": ["flat", "pep"], "force_node_config": {"x": {"access_model": "open"}}}',
-                   "--path", compiled("pam_pps_dependant", folder, arguments), *arguments) as server:
-        for function in [c for c in CHECKS if server["version"] >= getattr(c, "since", "")]:
+                   *denying, "--path", compiled("pam_pps_dependant", folder, arguments), *arguments) as server:
+        for function in [c for c in CHECKS if getattr(c, "since", "") <= server["version"] < getattr(c, "until", "99")]:
             name = function.__name__.replace("_", " ")
             try:
                 function(server)
