@@ -496,6 +496,22 @@ pam_pps_input *pam_pps_input_new(uint32_t kind,
                                  const uint8_t *data,
                                  size_t len);
 
+// Makes an input by which a service of this engine publishes an item itself: an account, a component, or a room (XEP-0316), for
+// which it is the host that publishes. It has the rights of an owner of every node, as after `pam_pps_input_set_privileged`.
+//
+// Parameters: `service` is its bare JID; `item` is the ItemID, empty if one is to be made; `payload` is one XML element. The texts
+// are copied. Among the decisions is the answer, a result or an error, an IQ of the id "publish" that is addressed to `service`.
+//
+// Memory: as for `pam_pps_input_new`. NULL if a text is not UTF-8 or the payload is not one element.
+pam_pps_input *pam_pps_input_new_publish(const uint8_t *service,
+                                         size_t service_len,
+                                         const uint8_t *node,
+                                         size_t node_len,
+                                         const uint8_t *item,
+                                         size_t item_len,
+                                         const uint8_t *payload,
+                                         size_t payload_len);
+
 // Sets the second text of an input: the contact of `PAM_PPS_INPUT_ROSTER_CHANGED`. The text is copied.
 //
 // Returns: OK; INVALID_ARGUMENT if the kind has no second text; NULL_POINTER; INVALID_UTF8.

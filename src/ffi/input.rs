@@ -171,6 +171,37 @@ pub unsafe extern "C" fn pam_pps_input_new(kind: u32, data: *const u8, len: usiz
     })
 }
 
+/// Makes an input by which a service of this engine publishes an item itself: an account, a component, or a room (XEP-0316), for
+/// which it is the host that publishes. It has the rights of an owner of every node, as after `pam_pps_input_set_privileged`.
+///
+/// Parameters: `service` is its bare JID; `item` is the ItemID, empty if one is to be made; `payload` is one XML element. The texts
+/// are copied. Among the decisions is the answer, a result or an error, an IQ of the id "publish" that is addressed to `service`.
+///
+/// Memory: as for `pam_pps_input_new`. NULL if a text is not UTF-8 or the payload is not one element.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_pps_input_new_publish(
+    service: *const u8,
+    service_len: usize,
+    node: *const u8,
+    node_len: usize,
+    item: *const u8,
+    item_len: usize,
+    payload: *const u8,
+    payload_len: usize,
+) -> *mut pam_pps_input {
+    guard_value(std::ptr::null_mut(), || {
+        // SAFETY: as the header demands.
+        let (service, node) = unsafe { (text(service, service_len), text(node, node_len)) };
+        // SAFETY: as the header demands.
+        let (item, payload) = unsafe { (text(item, item_len), text(payload, payload_len)) };
+        let (Ok(service), Ok(node), Ok(item), Ok(payload)) = (service, node, item, payload) else {
+            return std::ptr::null_mut();
+        };
+        Input::publish(service, node, item, payload)
+            .map_or(std::ptr::null_mut(), |input| into_raw(pam_pps_input(input)))
+    })
+}
+
 /// Sets the second text of an input: the contact of `PAM_PPS_INPUT_ROSTER_CHANGED`. The text is copied.
 ///
 /// Returns: OK; INVALID_ARGUMENT if the kind has no second text; NULL_POINTER; INVALID_UTF8.

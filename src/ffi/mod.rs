@@ -23,7 +23,8 @@ use std::sync::Arc;
 
 pub use self::input::{
     pam_pps_input_fact_bool, pam_pps_input_fact_room, pam_pps_input_fact_room_info, pam_pps_input_fact_roster,
-    pam_pps_input_free, pam_pps_input_new, pam_pps_input_set_extra, pam_pps_input_set_privileged,
+    pam_pps_input_free, pam_pps_input_new, pam_pps_input_new_publish, pam_pps_input_set_extra,
+    pam_pps_input_set_privileged,
 };
 pub use self::log::pam_pps_log_sink_function;
 pub use self::result::pam_pps_result;

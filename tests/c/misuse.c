@@ -162,6 +162,7 @@ static void nothing_at_all(void) {
     EXPECT(pam_pps_engine_handle(NULL, now, input, &outcome) == PAM_PPS_RESULT_NULL_POINTER && outcome == NULL);
     EXPECT(pam_pps_engine_submit(NULL, now, pam_pps_input_new(PAM_PPS_INPUT_TICK, NULL, 0), done, NULL) == PAM_PPS_RESULT_NULL_POINTER);
     EXPECT(pam_pps_input_new(PAM_PPS_INPUT_STANZA, NULL, 3) == NULL);
+    EXPECT(pam_pps_input_new_publish(NULL, 3, TEXT("n"), NULL, 0, TEXT("<x/>")) == NULL);
     EXPECT(pam_pps_input_set_extra(NULL, TEXT("x")) == PAM_PPS_RESULT_NULL_POINTER);
     EXPECT(pam_pps_input_set_privileged(NULL, true) == PAM_PPS_RESULT_NULL_POINTER);
     EXPECT(pam_pps_input_fact_bool(NULL, 1, TEXT("a@b"), NULL, 0, true) == PAM_PPS_RESULT_NULL_POINTER);
@@ -385,6 +386,29 @@ static void wrong_inputs(void) {
         wait_for(&seen, i + 1);
         EXPECT(seen.explained == explained[i] && !seen.needs && !seen.result);
     }
+    pam_pps_engine_free(engine);
+}
+
+/* The host publishes as an account, whose node is made for it; what is no element is not taken. */
+static void publish_as_a_service(void) {
+    struct seen seen = SEEN;
+    pam_pps_engine *engine = open_engine("memory", NULL, NULL);
+    const char *const wrong[] = {"", "text", "<x/><y/>", "<x></x></item><item>", "<x"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        const uint8_t *payload = (const uint8_t *)wrong[i];
+        EXPECT(pam_pps_input_new_publish(TEXT("juliet@a.example"), TEXT("n"), TEXT("i"), payload, strlen(wrong[i])) == NULL);
+    }
+    pam_pps_input *input = pam_pps_input_new_publish(TEXT("juliet@a.example"), TEXT("it's <n>"), TEXT("a&b"), TEXT("<x xmlns='urn:x'/>"));
+    EXPECT(pam_pps_engine_submit(engine, now, input, done, &seen) == PAM_PPS_RESULT_OK);
+    wait_for(&seen, 1);
+    if (seen.needs) {
+        input = seen.taken;
+        seen.taken = NULL;
+        EXPECT(pam_pps_input_fact_bool(input, PAM_PPS_NEED_ACCOUNT, TEXT("juliet@a.example"), NULL, 0, true) == PAM_PPS_RESULT_OK);
+        EXPECT(pam_pps_engine_submit(engine, now, input, done, &seen) == PAM_PPS_RESULT_OK);
+        wait_for(&seen, 2);
+    }
+    EXPECT(seen.result);
     pam_pps_engine_free(engine);
 }
 
@@ -621,6 +645,7 @@ int main(int argc, char **argv) {
     two_threads("memory");
     two_threads(database);
     wrong_inputs();
+    publish_as_a_service();
     free_with_a_full_queue("memory");
     free_with_a_full_queue(database);
     free_with_a_waiting_lane(true);
