@@ -93,8 +93,8 @@ config_reloaded() ->
       end, [Host || Host <- ejabberd_option:hosts(), gen_mod:is_loaded(Host, ?MODULE)]).
 
 -spec depends(binary(), gen_mod:opts()) -> [{module(), hard | soft}].
-depends(_Host, _Opts) ->
-    [{mod_roster, soft}, {mod_disco, soft}, {mod_muc, soft}].
+depends(_Host, Opts) ->
+    [{mod_roster, soft}, {mod_disco, soft} | [{mod_muc, soft} || maps:get(rooms, Opts, false)]].
 
 -spec mod_opt_type(atom()) -> econf:validator().
 mod_opt_type(Option) ->
