@@ -103,9 +103,9 @@ lint-c:
 	@set -e; for file in examples/*.c; do \
 		echo "$(CC) -fsyntax-only $$file"; $(CC) -std=c11 $(C_WARNINGS) -Iinclude -fsyntax-only $$file; done
 	@for v in 5.2 5.3 5.4; do [ ! -e /usr/include/lua$$v/lua.h ] || { echo "$(CC) -fsyntax-only lua/*.c (Lua $$v)"; \
-		$(CC) -std=c99 -D_POSIX_C_SOURCE=200809L $(C_WARNINGS) -isystem /usr/include/lua$$v -Iinclude -fsyntax-only lua/*.c || exit 1; }; done
+		$(CC) -std=c99 -D_POSIX_C_SOURCE=200809L $(C_WARNINGS) -isystem /usr/include/lua$$v -Iinclude -Ibindings -fsyntax-only lua/*.c || exit 1; }; done
 	@[ ! -e /usr/include/erl_nif.h ] || { echo "$(CC) -fsyntax-only erlang/c_src/*.c"; \
-		$(CC) -std=c11 -D_POSIX_C_SOURCE=200809L $(C_WARNINGS) -isystem /usr/include -Iinclude -fsyntax-only erlang/c_src/*.c; }
+		$(CC) -std=c11 -D_POSIX_C_SOURCE=200809L $(C_WARNINGS) -isystem /usr/include -Iinclude -Ibindings -fsyntax-only erlang/c_src/*.c; }
 	$(CC) -std=c99 $(C_WARNINGS) -fsyntax-only -x c include/pam_pps.h
 
 bench:

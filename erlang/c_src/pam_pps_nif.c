@@ -5,6 +5,8 @@
  * store, and is in no stanza's way, runs on dirty I/O schedulers: open, close, serve, handle and the like.
  *
  * The library is linked with -z nodelete: its worker may be inside these functions when a module is purged. */
+#include "element.h"
+
 #include <pam_pps.h>
 
 #include <erl_nif.h>
@@ -17,6 +19,9 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 /* Bytes copied in about a tenth of a scheduler's slice. */
 #define BYTES_OF_SLICE 65536
+/* Processes that are told of one group, and of how much of it before the others are told too. */
+#define BATCHES 16
+#define BATCH_MOST 64
 
 struct engine {
 	pam_pps_engine *engine;
@@ -187,17 +192,56 @@ static void log_sink(void *user, uint32_t level, pam_pps_slice text) {
 	enif_free_env(env);
 }
 
-/* {pam_pps, Tag, Outcome} to whoever waits for it. If that process is gone, the outcome goes with the message.
- *
- * Each is sent by itself, although others may follow at once (pam_pps_outcome_more): readers answer on threads of their own, and
- * what was finished first has to be in the mailbox first. A process with messages is awake, so nothing would be saved either. */
+/* What one process is to be told of the group of inputs that this thread has just finished. */
+struct batch {
+	ErlNifPid pid;
+	ErlNifEnv *env;
+	ERL_NIF_TERM list; /* the last one first */
+	size_t count;
+};
+
+static __thread struct batch batches[BATCHES];
+static __thread size_t batch_count;
+
+static void send_batches(void) {
+	for(size_t i = 0; i < batch_count; i++) {
+		struct batch *b = &batches[i];
+		enif_make_reverse_list(b->env, b->list, &b->list);
+		enif_send(calling, &b->pid, b->env, enif_make_tuple2(b->env, atom_pam_pps, b->list));
+		enif_free_env(b->env);
+	}
+	batch_count = 0;
+}
+
+/* The batch for the process that waits for a job, and the tag of the job in that batch's environment. */
+static struct batch *batch_of(struct job *job, ERL_NIF_TERM *tag) {
+	for(size_t i = 0; i < batch_count; i++)
+		if(enif_compare_pids(&batches[i].pid, &job->pid) == 0) {
+			*tag = enif_make_copy(batches[i].env, job->tag);
+			enif_free_env(job->env);
+			return &batches[i];
+		}
+	if(batch_count == BATCHES)
+		send_batches();
+	struct batch *b = &batches[batch_count++];
+	*b = (struct batch){.pid = job->pid, .env = job->env, .list = enif_make_list(job->env, 0)};
+	*tag = job->tag;
+	return b;
+}
+
+/* {pam_pps, [{Tag, Outcome}]} to whoever waits for them, all that were finished at once in one message. If that process is gone,
+ * the outcomes go with the message. */
 static void completed(void *user, pam_pps_outcome *outcome) {
 	struct job *job = user;
-	ERL_NIF_TERM term = outcome_term(job->env, outcome, job->engine);
-	enif_send(calling, &job->pid, job->env, enif_make_tuple3(job->env, atom_pam_pps, job->tag, term));
-	enif_free_env(job->env);
+	ERL_NIF_TERM tag;
+	bool more = pam_pps_outcome_more(outcome);
+	struct batch *b = batch_of(job, &tag);
+	ERL_NIF_TERM term = enif_make_tuple2(b->env, tag, outcome_term(b->env, outcome, job->engine));
+	b->list = enif_make_list_cell(b->env, term, b->list);
 	enif_release_resource(job->engine);
 	enif_free(job);
+	if(!more || ++b->count == BATCH_MOST)
+		send_batches();
 }
 
 /* Submits an input, which belongs to the engine afterwards, for a process that is told of the outcome. */
@@ -382,14 +426,26 @@ static ERL_NIF_TERM nif_statistics(ErlNifEnv *env, int argc, const ERL_NIF_TERM 
 
 /* -- inputs -------------------------------------------------------------------------------------------------------- */
 
-/* An input from a kind and iodata; NULL if they make no sense. */
+/* An input from a kind and what it says, iodata or #xmlel{}; NULL if they make no sense. */
 static pam_pps_input *input_of(ErlNifEnv *env, ERL_NIF_TERM kind_term, ERL_NIF_TERM data_term) {
 	ErlNifBinary data;
+	struct text text = {0};
+	pam_pps_input *input = NULL;
 	int kind = find(kind_term, atom_input, COUNT(atom_input));
-	if(kind < 0 || !enif_inspect_iolist_as_binary(env, data_term, &data))
+	if(kind < 0)
 		return NULL;
-	consume(env, data.size);
-	return pam_pps_input_new((uint32_t)kind + 1, data.data, data.size);
+	if(!enif_is_tuple(env, data_term)) {
+		if(!enif_inspect_iolist_as_binary(env, data_term, &data))
+			return NULL;
+		consume(env, data.size);
+		return pam_pps_input_new((uint32_t)kind + 1, data.data, data.size);
+	}
+	if(element_write(env, data_term, &text)) {
+		consume(env, text.len);
+		input = pam_pps_input_new((uint32_t)kind + 1, (const uint8_t *)text.data, text.len);
+	}
+	text_free(&text);
+	return input;
 }
 
 /* submit(Engine, Kind, Data, Extra, Privileged, Pid, Tag) -> ok | {error, Reason}
@@ -542,7 +598,13 @@ static ERL_NIF_TERM need_term(ErlNifEnv *env, const pam_pps_outcome *o, size_t i
 		binary_of(env, pam_pps_outcome_other_jid(o, i)));
 }
 
-/* decisions(Outcome) -> [pass | {route, Xml} | {multicast, Place, Id, Xml, Count} | {need, Kind, Jid, Other} |
+/* A stanza as #xmlel{}; as text if that cannot be read. */
+static ERL_NIF_TERM stanza_term(ErlNifEnv *env, pam_pps_slice stanza) {
+	ERL_NIF_TERM term;
+	return element_read(env, stanza.data, stanza.len, &term) ? term : binary_of(env, stanza);
+}
+
+/* decisions(Outcome) -> [pass | {route, Stanza} | {multicast, Place, Id, Stanza, Count} | {need, Kind, Jid, Other} |
  *                        {wake, Time} | {event, Name, Service, Node, Item, Actor, Item} | {reply, Text}] */
 static ERL_NIF_TERM nif_decisions(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
 	(void)argc;
@@ -558,10 +620,10 @@ static ERL_NIF_TERM nif_decisions(ErlNifEnv *env, int argc, const ERL_NIF_TERM a
 		bytes += stanza.len + 64;
 		switch(pam_pps_outcome_kind(o->outcome, i)) {
 		case PAM_PPS_DECISION_PASS: term = atom_pass; break;
-		case PAM_PPS_DECISION_ROUTE: term = enif_make_tuple2(env, atom_route, binary_of(env, stanza)); break;
+		case PAM_PPS_DECISION_ROUTE: term = enif_make_tuple2(env, atom_route, stanza_term(env, stanza)); break;
 		case PAM_PPS_DECISION_MULTICAST:
 			term = enif_make_tuple5(env, atom_multicast, enif_make_uint64(env, i),
-				binary_of(env, pam_pps_outcome_stanza_id(o->outcome, i)), binary_of(env, stanza),
+				binary_of(env, pam_pps_outcome_stanza_id(o->outcome, i)), stanza_term(env, stanza),
 				enif_make_uint64(env, pam_pps_outcome_recipient_count(o->outcome, i)));
 			break;
 		case PAM_PPS_DECISION_NEED: term = need_term(env, o->outcome, i); break;
@@ -577,6 +639,17 @@ static ERL_NIF_TERM nif_decisions(ErlNifEnv *env, int argc, const ERL_NIF_TERM a
 	enif_mutex_unlock(o->lock);
 	consume(env, bytes);
 	return list;
+}
+
+/* element(Xml) -> #xmlel{} | error */
+static ERL_NIF_TERM nif_element(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc;
+	ErlNifBinary xml;
+	ERL_NIF_TERM term;
+	if(!enif_inspect_iolist_as_binary(env, argv[0], &xml))
+		return enif_make_badarg(env);
+	consume(env, xml.size);
+	return element_read(env, xml.data, xml.size, &term) ? term : atom_error;
 }
 
 /* recipients(Outcome, Place, From, Count) -> [Jid], from the place From (from 0), Count of them at most */
@@ -665,6 +738,7 @@ static int prepare(ErlNifEnv *env) {
 	atom_true = enif_make_atom(env, "true");
 	atom_undefined = enif_make_atom(env, "undefined");
 	atom_wake = enif_make_atom(env, "wake");
+	element_load(env);
 	if(!listener.lock)
 		listener.lock = enif_mutex_create("pam_pps_log");
 	return listener.lock && pam_pps_log_sink(log_sink, NULL) == PAM_PPS_RESULT_OK ? 0 : -1;
@@ -691,6 +765,7 @@ static ErlNifFunc functions[] = {
 	{"submit", 7, nif_submit, 0},
 	{"resubmit", 4, nif_resubmit, 0},
 	{"decisions", 1, nif_decisions, 0},
+	{"element", 1, nif_element, 0},
 	{"recipients", 4, nif_recipients, 0},
 	{"log", 1, nif_log, 0},
 	{"version", 0, nif_version, 0},

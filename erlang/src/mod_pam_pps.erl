@@ -443,7 +443,7 @@ feed(Stanza) ->
 
 -spec submit(stanza(), map()) -> ok | {error, pam_pps_nif:reason()}.
 submit(Stanza, More) ->
-    pam_pps:submit(stanza, bare(xmpp:get_to(Stanza)), fxml:element_to_binary(xmpp:encode(Stanza)), More).
+    pam_pps:submit(stanza, bare(xmpp:get_to(Stanza)), xmpp:encode(Stanza), More).
 
 -spec bare(jid()) -> binary().
 bare(#jid{luser = User, lserver = Server}) ->

@@ -94,11 +94,11 @@ announced(Domain, Where) ->
     end.
 
 %% @doc Hands an input to the engine. `Lane' is the service that it is for.
--spec submit(pam_pps_nif:input(), binary(), iodata()) -> ok | {error, pam_pps_nif:reason()}.
+-spec submit(pam_pps_nif:input(), binary(), iodata() | xmlel()) -> ok | {error, pam_pps_nif:reason()}.
 submit(Kind, Lane, Data) ->
     submit(Kind, Lane, Data, #{}).
 
--spec submit(pam_pps_nif:input(), binary(), iodata(),
+-spec submit(pam_pps_nif:input(), binary(), iodata() | xmlel(),
 	     #{context => context(), extra => binary(), privileged => boolean()}) -> ok | {error, pam_pps_nif:reason()}.
 submit(Kind, Lane, Data, More) ->
     Worker = pam_pps_worker:name(Lane),
@@ -115,7 +115,7 @@ submit(Kind, Lane, Data, More) ->
 -spec ask(iq(), boolean()) -> {ok, iq(), [pam_pps_nif:decision()]} | {error, term()}.
 ask(#iq{to = To} = IQ, Privileged) ->
     Id = <<"service-", (p1_rand:get_string())/binary>>,
-    Data = fxml:element_to_binary(xmpp:encode(IQ#iq{id = Id})),
+    Data = xmpp:encode(IQ#iq{id = Id}),
     call(stanza, jid:encode(jid:tolower(jid:remove_resource(To))), Data, Id, Privileged, ?CALL_TIMEOUT).
 
 %% @doc Runs a command of an administrator; some look through the whole database.
@@ -128,7 +128,7 @@ command(Text) ->
     end.
 
 %% @doc Hands over what an earlier module kept. Past the queue, since the service it is for waits for it.
--spec import(iodata()) -> {ok, binary()} | {error, term()}.
+-spec import(iodata() | xmlel()) -> {ok, binary()} | {error, term()}.
 import(Document) ->
     case with_engine(fun(Engine) -> pam_pps_nif:handle(Engine, import, Document) end) of
 	{ok, Outcome} ->
@@ -286,7 +286,7 @@ with_worker(Worker, F) ->
 	Pid -> F(Pid)
     end.
 
--spec call(pam_pps_nif:input(), binary(), iodata(), binary(), boolean(), timeout()) ->
+-spec call(pam_pps_nif:input(), binary(), iodata() | xmlel(), binary(), boolean(), timeout()) ->
 	  {ok, term(), [pam_pps_nif:decision()]} | {error, term()}.
 call(Kind, Lane, Data, Id, Privileged, Timeout) ->
     Ref = erlang:monitor(process, pam_pps_worker:name(Lane), [{alias, reply_demonitor}]),

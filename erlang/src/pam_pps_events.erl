@@ -80,8 +80,7 @@ hook(_) -> undefined.
 
 -spec server_host(binary()) -> binary() | undefined.
 server_host(Service) ->
-    #jid{lserver = Domain} = jid:decode(Service),
-    case pam_pps:domain(Domain) of
+    case pam_pps:domain(lists:last(binary:split(Service, <<"@">>))) of
 	{_, ServerHost} -> ServerHost;
 	undefined -> undefined
     end.
@@ -100,7 +99,7 @@ is_wanted({event, Name, Service, _, _, _, _}) ->
 run_event({event, Name, Service, Node, Item, Actor, Payload}) ->
     case {hook(Name), server_host(Service)} of
 	{Hook, ServerHost} when Hook /= undefined, ServerHost /= undefined ->
-	    try arguments(Hook, ServerHost, jid:decode(Service), Node, Item, actor(Actor, Service), Payload) of
+	    try arguments(Hook, ServerHost, pam_pps_jid:decode(Service), Node, Item, actor(Actor, Service), Payload) of
 		Arguments -> ejabberd_hooks:run(Hook, ServerHost, Arguments)
 	    catch Class:Reason:Stack ->
 		    ?ERROR_MSG("Modules could not be told of ~ts:~n** ~ts",
@@ -111,8 +110,8 @@ run_event({event, Name, Service, Node, Item, Actor, Payload}) ->
 
 %% What the service did by itself, it did as its owner.
 -spec actor(binary(), binary()) -> jid().
-actor(<<>>, Service) -> jid:decode(Service);
-actor(Actor, _Service) -> jid:decode(Actor).
+actor(<<>>, Service) -> pam_pps_jid:decode(Service);
+actor(Actor, _Service) -> pam_pps_jid:decode(Actor).
 
 -spec arguments(atom(), binary(), jid(), binary(), binary(), jid(), binary()) -> [term()].
 arguments(pubsub_publish_item, ServerHost, Service, Node, Item, Actor, Payload) ->
@@ -135,5 +134,5 @@ host(Account) -> jid:tolower(jid:remove_resource(Account)).
 payload(<<>>) ->
     [];
 payload(Item) ->
-    #xmlel{children = Children} = fxml_stream:parse_element(Item),
+    #xmlel{children = Children} = pam_pps_nif:element(Item),
     [El || #xmlel{} = El <- Children].

@@ -42,27 +42,27 @@ protected(Question, Default) ->
 -spec find({pam_pps_nif:need(), binary(), binary()}) ->
 	  boolean() | {none | to | from | both, [binary()]} | pam_pps_rooms:standing() | pam_pps_rooms:info().
 find({account, Account, _}) ->
-    #jid{luser = User, lserver = Server} = jid:decode(Account),
+    #jid{luser = User, lserver = Server} = pam_pps_jid:decode(Account),
     User /= <<>> andalso pam_pps:domain(Server) /= undefined andalso ejabberd_auth:user_exists(User, Server);
 find({roster, Owner, Contact}) ->
-    #jid{luser = User, lserver = Server} = jid:decode(Owner),
+    #jid{luser = User, lserver = Server} = pam_pps_jid:decode(Owner),
     {Subscription, _Ask, Groups} =
-	ejabberd_hooks:run_fold(roster_get_jid_info, Server, {none, none, []}, [User, Server, jid:decode(Contact)]),
+	ejabberd_hooks:run_fold(roster_get_jid_info, Server, {none, none, []}, [User, Server, pam_pps_jid:decode(Contact)]),
     {subscription(Subscription), lists:usort(Groups)};
 find({admin, Who, Service}) ->
-    #jid{lserver = Domain} = jid:decode(Service),
+    #jid{lserver = Domain} = pam_pps_jid:decode(Service),
     case pam_pps:domain(Domain) of
-	{_, ServerHost} -> is_admin(ServerHost, jid:decode(Who));
+	{_, ServerHost} -> is_admin(ServerHost, pam_pps_jid:decode(Who));
 	undefined -> false
     end;
 find({blocked, Owner, Contact}) ->
-    #jid{lserver = Server} = To = jid:decode(Owner),
-    Message = #message{from = jid:decode(Contact), to = To},
+    #jid{lserver = Server} = To = pam_pps_jid:decode(Owner),
+    Message = #message{from = pam_pps_jid:decode(Contact), to = To},
     ejabberd_hooks:run_fold(privacy_check_packet, Server, allow, [To, Message, in]) == deny;
 find({room, Who, Room}) ->
-    pam_pps_rooms:standing(jid:decode(Who), jid:decode(Room));
+    pam_pps_rooms:standing(pam_pps_jid:decode(Who), pam_pps_jid:decode(Room));
 find({room_info, Room, _}) ->
-    pam_pps_rooms:info(jid:decode(Room));
+    pam_pps_rooms:info(pam_pps_jid:decode(Room));
 find({import, Service, _}) ->
     pam_pps_import:import(Service).
 

@@ -53,9 +53,9 @@ touch(Service) ->
 -spec hand_over(binary(), [xmlel()]) -> boolean().
 hand_over(Service, Nodes) ->
     Document = #xmlel{name = <<"import">>, attrs = [{<<"xmlns">>, ?NS_IMPORT}, {<<"service">>, Service}], children = Nodes},
-    case pam_pps:import(fxml:element_to_binary(Document)) of
+    case pam_pps:import(Document) of
 	{ok, <<"<imported", _/binary>> = Reply} ->
-	    #xmlel{} = El = fxml_stream:parse_element(Reply),
+	    #xmlel{} = El = pam_pps_nif:element(Reply),
 	    ?INFO_MSG("Took over the data of ~ts: ~ts nodes, ~ts items, ~ts subscriptions",
 		      [Service | [fxml:get_tag_attr_s(Name, El) || Name <- [<<"nodes">>, <<"items">>, <<"subscriptions">>]]]),
 	    true;

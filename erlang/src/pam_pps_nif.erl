@@ -2,8 +2,10 @@
 -module(pam_pps_nif).
 
 -export([open/1, close/1, serve/4, unserve/2, features/3, statistics/1, handle/3, submit/7, resubmit/4, decisions/1,
-	 recipients/4, log/1, version/0]).
+	 element/1, recipients/4, log/1, version/0]).
 -export_type([engine/0, outcome/0, reason/0, input/0, need/0, affiliation/0, fact/0, decision/0]).
+
+-include("xmpp.hrl").
 
 -on_load(load/0).
 
@@ -17,8 +19,9 @@
 -type fact() :: {need(), binary(), binary(), boolean()} | {roster, binary(), binary(), subscription(), [binary()]} |
 		{room, Who :: binary(), Room :: binary(), affiliation(), Voice :: boolean()} |
 		{room_info, Room :: binary(), Name :: binary(), Description :: binary(), Subject :: binary()}.
--type decision() :: pass | {route, binary()} |
-		    {multicast, Place :: non_neg_integer(), Id :: binary(), binary(), Count :: non_neg_integer()} |
+%% Text is what cannot be read as an element.
+-type decision() :: pass | {route, xmlel() | binary()} |
+		    {multicast, Place :: non_neg_integer(), Id :: binary(), xmlel() | binary(), Count :: non_neg_integer()} |
 		    {need, need(), binary(), binary()} |
 		    {wake, integer()} |
 		    {event, Name :: binary(), Service :: binary(), Node :: binary(), Item :: binary(), Actor :: binary(),
@@ -46,11 +49,11 @@ features(_Engine, _Domain, _Where) -> erlang:nif_error(not_loaded).
 statistics(_Engine) -> erlang:nif_error(not_loaded).
 
 %% @doc Handles one input and waits for the commit, past whatever is queued.
--spec handle(engine(), input(), iodata()) -> {ok, outcome()} | {error, reason()}.
+-spec handle(engine(), input(), iodata() | xmlel()) -> {ok, outcome()} | {error, reason()}.
 handle(_Engine, _Kind, _Data) -> erlang:nif_error(not_loaded).
 
-%% @doc Queues one input; Pid gets `{pam_pps, Tag, Outcome}' after the commit.
--spec submit(engine(), input(), iodata(), binary(), boolean(), pid(), term()) -> ok | {error, reason()}.
+%% @doc Queues one input; Pid gets `{pam_pps, [{Tag, Outcome}]}' after the commit, with what else was finished with it.
+-spec submit(engine(), input(), iodata() | xmlel(), binary(), boolean(), pid(), term()) -> ok | {error, reason()}.
 submit(_Engine, _Kind, _Data, _Extra, _Privileged, _Pid, _Tag) -> erlang:nif_error(not_loaded).
 
 %% @doc Gives the input of an outcome with needs back, with the facts.
@@ -59,6 +62,10 @@ resubmit(_Outcome, _Facts, _Pid, _Tag) -> erlang:nif_error(not_loaded).
 
 -spec decisions(outcome()) -> [decision()].
 decisions(_Outcome) -> erlang:nif_error(not_loaded).
+
+%% @doc The same as fxml_stream:parse_element/1, at a tenth of its price for what is short: no parser is set up.
+-spec element(iodata()) -> xmlel() | error.
+element(_Xml) -> erlang:nif_error(not_loaded).
 
 %% @doc Recipients of the multicast at a place, from a place among them on (the first is 0), so many at most.
 -spec recipients(outcome(), non_neg_integer(), non_neg_integer(), non_neg_integer()) -> [binary()].

@@ -27,7 +27,7 @@ start(Host) ->
 show(Presence, Session, To) ->
     Lane = jid:encode(jid:tolower(jid:remove_resource(case To of undefined -> Session; _ -> To end))),
     Shown = Presence#presence{from = Session, to = To},
-    _ = pam_pps:submit(stanza, Lane, fxml:element_to_binary(xmpp:encode(Shown))),
+    _ = pam_pps:submit(stanza, Lane, xmpp:encode(Shown)),
     ok.
 
 -spec catch_up(binary()) -> ok.

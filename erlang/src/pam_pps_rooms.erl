@@ -383,7 +383,7 @@ tell(Presence) ->
 
 -spec submit(stanza(), map()) -> ok | {error, pam_pps_nif:reason()}.
 submit(Stanza, More) ->
-    pam_pps:submit(stanza, jid:encode(xmpp:get_to(Stanza)), fxml:element_to_binary(xmpp:encode(Stanza)), More).
+    pam_pps:submit(stanza, jid:encode(xmpp:get_to(Stanza)), xmpp:encode(Stanza), More).
 
 %% The same as publish/4, for modules that do not want to name this one.
 -spec publish_in_room(term(), jid(), binary(), xmlel(), binary()) -> {ok, binary()} | {error, term()}.

@@ -16,10 +16,16 @@
 -include("logger.hrl").
 -include("xmpp.hrl").
 
-%% Recipients in one step of a fan-out.
+%% Stanzas that are handed over at once, and recipients in one step of a fan-out.
 -define(BATCH, 1000).
+%% Words. Nearly everything that a worker makes is garbage when the next message comes: it need not be collected more often.
+-define(MIN_HEAP, 28690).
 
--record(done, {reply = none :: none | stanza() | binary(), events = [] :: [pam_pps_nif:decision()]}).
+-type parcel() :: stanza() | {stanza(), Id :: binary(), [{non_neg_integer(), Jid :: binary()}]}.
+
+%% What is to be sent, by the worker that has to send it, the last first; and how many stanzas that are.
+-record(out, {parcels = #{} :: #{atom() => [parcel()]}, count = 0 :: non_neg_integer()}).
+-record(done, {out = #out{} :: #out{}, reply = none :: none | stanza() | binary(), events = [] :: [pam_pps_nif:decision()]}).
 
 %%%===================================================================
 %%% API
@@ -37,13 +43,12 @@ name(Address) ->
 
 -spec start_link(atom()) -> {ok, pid()} | ignore | {error, term()}.
 start_link(Name) ->
-    gen_server:start_link({local, Name}, ?MODULE, [], []).
+    gen_server:start_link({local, Name}, ?MODULE, [], [{spawn_opt, [{min_heap_size, ?MIN_HEAP}]}]).
 
 %% @doc Carries out the decisions of an outcome without needs.
 -spec carry_out([pam_pps_nif:decision()], pam_pps:context(), pam_pps_nif:outcome()) -> ok.
 carry_out(Decisions, Context, Outcome) ->
-    Done = lists:foldl(fun(Decision, Done) -> decision(Decision, Context, Outcome, Done) end, #done{}, Decisions),
-    finish(Context, Done).
+    hand_over(carry_out(Decisions, Context, Outcome, #out{})).
 
 %% @doc Answers when the engine could not.
 -spec refuse(pam_pps:context()) -> ok.
@@ -76,17 +81,11 @@ handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), undefined) -> {noreply, undefined}.
-handle_info({pam_pps, Tag, Outcome}, State) ->
-    try finished(Tag, Outcome)
-    catch Class:Reason:Stack ->
-	    ?ERROR_MSG("An outcome could not be carried out:~n** ~ts", [misc:format_exception(2, Class, Reason, Stack)])
-    end,
+handle_info({pam_pps, Finished}, State) ->
+    hand_over(lists:foldl(fun finished/2, #out{}, Finished)),
     {noreply, State};
-handle_info({send, Stanza}, State) ->
-    ejabberd_router:route(Stanza),
-    {noreply, State};
-handle_info({send, Stanza, Id, Copies}, State) ->
-    send_copies(Stanza, Id, Copies),
+handle_info({send, Parcels}, State) ->
+    lists:foreach(fun send/1, Parcels),
     {noreply, State};
 handle_info({pam_pps_roster, Owner, Contact}, State) ->
     _ = pam_pps:submit(roster_changed, Owner, Owner, #{extra => Contact}),
@@ -110,15 +109,20 @@ workers() ->
 	Workers -> Workers
     end.
 
--spec finished(pam_pps:tag(), pam_pps_nif:outcome()) -> ok.
-finished({_, _, Context} = Tag, Outcome) ->
-    Decisions = pam_pps_nif:decisions(Outcome),
-    case [Need || {need, _, _, _} = Need <- Decisions] of
-	[] -> carry_out(Decisions, Context, Outcome);
-	%% Facts may come from a slow database. What else there is for this service waits inside the engine.
-	Needs ->
-	    _ = spawn(?MODULE, answer_needs, [Tag, Outcome, Needs]),
-	    ok
+-spec finished({pam_pps:tag(), pam_pps_nif:outcome()}, #out{}) -> #out{}.
+finished({{_, _, Context} = Tag, Outcome}, Out) ->
+    try
+	Decisions = pam_pps_nif:decisions(Outcome),
+	case [Need || {need, _, _, _} = Need <- Decisions] of
+	    [] -> carry_out(Decisions, Context, Outcome, Out);
+	    %% Facts may come from a slow database. What else there is for this service waits inside the engine.
+	    Needs ->
+		_ = spawn(?MODULE, answer_needs, [Tag, Outcome, Needs]),
+		Out
+	end
+    catch Class:Reason:Stack ->
+	    ?ERROR_MSG("An outcome could not be carried out:~n** ~ts", [misc:format_exception(2, Class, Reason, Stack)]),
+	    Out
     end.
 
 -spec answer_needs(pam_pps:tag(), pam_pps_nif:outcome(), [pam_pps_nif:decision()]) -> ok.
@@ -130,18 +134,24 @@ answer_needs({_, _, Context} = Tag, Outcome, Needs) ->
 	    refuse(Context)
     end.
 
+-spec carry_out([pam_pps_nif:decision()], pam_pps:context(), pam_pps_nif:outcome(), #out{}) -> #out{}.
+carry_out(Decisions, Context, Outcome, Out) ->
+    Step = fun(Decision, Done) -> decision(Decision, Context, Outcome, Done) end,
+    Done = lists:foldl(Step, #done{out = Out}, Decisions),
+    finish(Context, Done),
+    Done#done.out.
+
 -spec decision(pam_pps_nif:decision(), pam_pps:context(), pam_pps_nif:outcome(), #done{}) -> #done{}.
-decision({route, Xml}, Context, _Outcome, Done) ->
-    case parse(Xml) of
+decision({route, El}, Context, _Outcome, Done) ->
+    case decode(El, Context) of
 	{ok, Stanza} -> route(Stanza, Context, Done);
 	error -> Done
     end;
-decision({multicast, Place, Id, Xml, Count}, _Context, Outcome, Done) ->
-    case parse(Xml) of
-	{ok, Stanza} -> multicast({Outcome, Place, Id, Stanza, Count}, 0);
-	error -> ok
-    end,
-    Done;
+decision({multicast, Place, Id, El, Count}, Context, Outcome, #done{out = Out} = Done) ->
+    case decode(El, Context) of
+	{ok, Stanza} -> Done#done{out = multicast({Outcome, Place, Id, Stanza, Count}, 0, Out)};
+	error -> Done
+    end;
 decision({wake, Time}, _Context, _Outcome, Done) ->
     pam_pps:wake_at(Time),
     Done;
@@ -166,38 +176,63 @@ finish(_Context, #done{events = []}) ->
 finish(_Context, #done{events = Events}) ->
     pam_pps_events:fire(lists:reverse(Events)).
 
--spec parse(binary()) -> {ok, stanza()} | error.
-parse(Xml) ->
-    try {ok, xmpp:decode(fxml_stream:parse_element(Xml), ?NS_CLIENT, [ignore_els])}
+-spec decode(xmlel() | binary(), pam_pps:context()) -> {ok, stanza()} | error.
+decode(#xmlel{name = <<"iq">>, attrs = Attrs, children = Children} = El, {taken, #iq{} = Request}) ->
+    case is_answer(Attrs, Request) of
+	%% The addresses are known already, and preparing them anew would be most of the work.
+	true ->
+	    #iq{id = Id, from = From, to = To} = Request,
+	    {ok, #iq{type = type(Attrs), id = Id, from = To, to = From, lang = fxml:get_attr_s(<<"xml:lang">>, Attrs),
+		     sub_els = [Child || #xmlel{} = Child <- Children]}};
+	false -> decode(El)
+    end;
+decode(El, _Context) ->
+    decode(El).
+
+-spec decode(xmlel() | binary()) -> {ok, stanza()} | error.
+decode(#xmlel{} = El) ->
+    try {ok, xmpp:decode(El, ?NS_CLIENT, [ignore_els])}
     catch Class:Reason ->
-	    ?ERROR_MSG("The engine gave a stanza that cannot be read: ~ts~n** ~p", [Xml, {Class, Reason}]),
+	    ?ERROR_MSG("The engine gave a stanza that cannot be read: ~ts~n** ~p", [fxml:element_to_binary(El), {Class, Reason}]),
 	    error
+    end;
+decode(Text) ->
+    ?ERROR_MSG("The engine gave a stanza that is no element: ~ts", [Text]),
+    error.
+
+-spec is_answer([attr()], iq()) -> boolean().
+is_answer(Attrs, #iq{id = Id, from = From, to = To}) ->
+    type(Attrs) /= request andalso fxml:get_attr_s(<<"id">>, Attrs) == Id andalso
+	fxml:get_attr_s(<<"to">>, Attrs) == jid:encode(From) andalso fxml:get_attr_s(<<"from">>, Attrs) == jid:encode(To).
+
+-spec type([attr()]) -> result | error | request.
+type(Attrs) ->
+    case fxml:get_attr_s(<<"type">>, Attrs) of
+	<<"result">> -> result;
+	<<"error">> -> error;
+	_ -> request
     end.
 
 %% The answer to a question of this server's own is not sent.
 -spec route(stanza(), pam_pps:context(), #done{}) -> #done{}.
 route(#iq{id = Id} = IQ, {Asked, _, Id}, Done) when Asked == call; Asked == list ->
     Done#done{reply = IQ};
-route(Stanza, _Context, Done) ->
-    Name = name(lane(xmpp:get_to(Stanza))),
-    _ = case whereis(Name) of
-	    Pid when Pid == self(); Pid == undefined -> ejabberd_router:route(Stanza);
-	    Pid -> Pid ! {send, Stanza}
-	end,
-    Done.
+route(Stanza, _Context, #done{out = Out} = Done) ->
+    Done#done{out = add(name(lane(xmpp:get_to(Stanza))), Stanza, 1, Out)}.
 
 -spec lane(jid()) -> binary().
 lane(#jid{luser = User, lserver = Server}) ->
     jid:encode({User, Server, <<>>}).
 
 %% Copies for one recipient keep their order, since they all go through his worker.
--spec multicast({pam_pps_nif:outcome(), non_neg_integer(), binary(), stanza(), non_neg_integer()}, non_neg_integer()) -> ok.
-multicast({_, _, _, _, Count}, From) when From >= Count ->
-    ok;
-multicast({Outcome, Place, Id, Stanza, _} = Job, From) ->
+-spec multicast({pam_pps_nif:outcome(), non_neg_integer(), binary(), stanza(), non_neg_integer()}, non_neg_integer(), #out{}) ->
+	  #out{}.
+multicast({_, _, _, _, Count}, From, Out) when From >= Count ->
+    Out;
+multicast({Outcome, Place, Id, Stanza, _} = Job, From, Out) ->
     Jids = pam_pps_nif:recipients(Outcome, Place, From, ?BATCH),
-    maps:foreach(fun(Name, Copies) -> hand_over(Name, Stanza, Id, lists:reverse(Copies)) end, group(Jids, From, #{})),
-    multicast(Job, From + ?BATCH).
+    Add = fun(Name, Copies, Acc) -> add(Name, {Stanza, Id, lists:reverse(Copies)}, length(Copies), Acc) end,
+    multicast(Job, From + ?BATCH, maps:fold(Add, Out, group(Jids, From, #{}))).
 
 -spec group([binary()], non_neg_integer(), #{atom() => [{non_neg_integer(), binary()}]}) ->
 	  #{atom() => [{non_neg_integer(), binary()}]}.
@@ -208,22 +243,38 @@ group([Jid | Jids], Number, Groups) ->
 group([], _Number, Groups) ->
     Groups.
 
--spec hand_over(atom(), stanza(), binary(), [{non_neg_integer(), binary()}]) -> ok.
-hand_over(Name, Stanza, Id, Copies) ->
+-spec add(atom(), parcel(), non_neg_integer(), #out{}) -> #out{}.
+add(Name, Parcel, Stanzas, #out{parcels = Parcels, count = Count}) ->
+    New = #out{parcels = Parcels#{Name => [Parcel | maps:get(Name, Parcels, [])]}, count = Count + Stanzas},
+    case New#out.count >= ?BATCH of
+	true ->
+	    hand_over(New),
+	    #out{};
+	false -> New
+    end.
+
+-spec hand_over(#out{}) -> ok.
+hand_over(#out{parcels = Parcels}) ->
+    maps:foreach(fun(Name, Last) -> hand_over(Name, lists:reverse(Last)) end, Parcels).
+
+-spec hand_over(atom(), [parcel()]) -> ok.
+hand_over(Name, Parcels) ->
     case whereis(Name) of
-	Pid when Pid == self(); Pid == undefined -> send_copies(Stanza, Id, Copies);
+	Pid when Pid == self(); Pid == undefined -> lists:foreach(fun send/1, Parcels);
 	Pid ->
-	    Pid ! {send, Stanza, Id, Copies},
+	    Pid ! {send, Parcels},
 	    ok
     end.
 
--spec send_copies(stanza(), binary(), [{non_neg_integer(), binary()}]) -> ok.
-send_copies(Stanza, Id, Copies) ->
-    lists:foreach(fun({Number, Jid}) -> send_copy(Stanza, Id, Number, Jid) end, Copies).
+-spec send(parcel()) -> ok.
+send({Stanza, Id, Copies}) ->
+    lists:foreach(fun({Number, Jid}) -> send_copy(Stanza, Id, Number, Jid) end, Copies);
+send(Stanza) ->
+    ejabberd_router:route(Stanza).
 
 -spec send_copy(stanza(), binary(), non_neg_integer(), binary()) -> ok.
 send_copy(Stanza, Id, Number, Jid) ->
-    try jid:decode(Jid) of
+    try pam_pps_jid:decode(Jid) of
 	To -> ejabberd_router:route(set_id(xmpp:set_to(Stanza, To), <<Id/binary, $-, (integer_to_binary(Number))/binary>>))
     catch error:{bad_jid, _} -> ?WARNING_MSG("Not sent to ~ts, which is no JID", [Jid])
     end.

@@ -1,5 +1,9 @@
 //! The queue of submitted inputs, the worker that commits them in groups, and the threads that answer what only reads.
 //!
+//! Who publishes much has several requests under way and sends the next ones when he is answered. They come one after the other,
+//! and a worker that begins with the first would commit nearly each by itself. So it waits a moment for as many as there
+//! were lately, as long as they keep coming; who sends one request at a time never waits.
+//!
 //! Inputs of one service form a lane ([`super::lane`]): when one of them needs facts, those behind it wait until it was
 //! submitted again. Lanes are looked at only while one of them waits, so that the usual input costs nothing for it.
 
@@ -9,8 +13,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::Shared;
 use super::core::Job;
@@ -44,6 +49,10 @@ struct State {
     tickets: u64,
     /// Bytes of all inputs that wait.
     bytes: usize,
+    /// How many the last group had.
+    last_group: usize,
+    /// The worker is waiting for so many.
+    wanted: usize,
     closed: bool,
 }
 
@@ -146,6 +155,7 @@ impl Queue {
         } else {
             state.enqueue(entry);
         }
+        let enough = state.waiting.len() >= state.wanted;
         drop(state);
         let mut threads = self.threads.lock();
         if reads {
@@ -155,7 +165,9 @@ impl Queue {
                 threads.readers.push(thread);
             }
         } else {
-            self.more.notify_one();
+            if enough {
+                self.more.notify_one();
+            }
             if threads.worker.is_none() {
                 threads.worker = Some(self.start(shared, work)?);
             }
@@ -226,7 +238,11 @@ impl Queue {
     /// The next group; none when the queue is closed and empty.
     fn next_group(&self) -> Option<Vec<Entry>> {
         let mut state = self.state.lock();
+        let lately = state.last_group + state.waiting.len();
         loop {
+            if !state.waiting.is_empty() {
+                self.wait_for_more(&mut state, lately);
+            }
             let mut group = Vec::new();
             while group.len() < self.group {
                 let Some(entry) = state.waiting.pop_front() else { break };
@@ -251,6 +267,7 @@ impl Queue {
             if !group.is_empty() {
                 let taken: usize = group.iter().map(|entry| size(&entry.input)).sum();
                 state.bytes = state.bytes.saturating_sub(taken);
+                state.last_group = group.len();
                 return Some(group);
             }
             if state.closed {
@@ -263,6 +280,25 @@ impl Queue {
             }
             self.more.wait(&mut state);
         }
+    }
+
+    /// Lets inputs come until there are as many as were under way lately: those that were just answered, and those that came
+    /// meanwhile. Ends when none comes for a moment.
+    fn wait_for_more(&self, state: &mut MutexGuard<'_, State>, lately: usize) {
+        let wanted = lately.min(self.group);
+        if state.waiting.len() >= wanted {
+            return;
+        }
+        state.wanted = wanted;
+        let until = Instant::now() + LONGEST_WAIT;
+        while state.waiting.len() < wanted && !state.closed {
+            let before = state.waiting.len();
+            let pause = self.more.wait_for(state, PAUSE).timed_out() && state.waiting.len() == before;
+            if pause || Instant::now() >= until {
+                break;
+            }
+        }
+        state.wanted = 1;
     }
 
     /// What the next reader answers; none when the queue is closed and empty.
@@ -299,6 +335,12 @@ impl State {
         self.waiting.extend(parked.into_values().flat_map(|(_, entries)| entries));
     }
 }
+
+/// Without an input for so long, no more are expected for the same group.
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// How long an input may wait for others.
+const LONGEST_WAIT: Duration = Duration::from_millis(1);
 
 /// Requests that are answered from one state of the store: few, so that the other readers have something to do.
 const MAX_READS: usize = 16;
@@ -343,8 +385,12 @@ fn work(shared: &Arc<Shared>) -> bool {
         over.extend(entry.touched);
         finished.push((entry.done, outcome, entry.input));
     }
-    defer(shared, deferred, &over);
+    defer(shared, deferred);
     complete(finished);
+    // Only now may readers answer for these services: their answers must not come before what the host was just given.
+    let mut state = shared.queue.state.lock();
+    over.iter().for_each(|&touched| state.unfinished.end(touched));
+    drop(state);
     true
 }
 
@@ -437,10 +483,12 @@ fn park(shared: &Arc<Shared>, entry: &mut Entry, mut outcome: Outcome) -> Outcom
     outcome
 }
 
-/// Puts inputs that have to wait behind the one of their lane that needs facts, and lets go on what waited for the others.
-fn defer(shared: &Shared, deferred: Vec<Entry>, over: &[Touched]) {
+/// Puts inputs that have to wait behind the one of their lane that needs facts.
+fn defer(shared: &Shared, deferred: Vec<Entry>) {
+    if deferred.is_empty() {
+        return;
+    }
     let mut state = shared.queue.state.lock();
-    over.iter().for_each(|&touched| state.unfinished.end(touched));
     let mut free = Vec::new();
     for entry in deferred {
         state.bytes += size(&entry.input);

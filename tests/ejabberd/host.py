@@ -207,6 +207,13 @@ def changed_options_lose_nothing(folder, arguments):
 
 
 @check
+def elements_and_addresses_are_those_of_the_server(folder, arguments):
+    with Server(*probe(folder), *arguments) as server:
+        assert evaluate(server, "pam_pps_probe:elements(500)") == "{[],[],[],[]}", evaluate(server, "pam_pps_probe:elements(5)")
+        assert evaluate(server, "pam_pps_probe:addresses()") == "[]", evaluate(server, "pam_pps_probe:addresses()")
+
+
+@check
 def stopped_and_started_it_knows_who_is_there(folder, arguments):
     with Server("--contacts", "romeo@localhost,juliet@localhost", *probe(folder), *arguments) as server:
         romeo, juliet = interested(server, "romeo@localhost", "stopped"), Client(server, "juliet@localhost")

@@ -1,0 +1,27 @@
+/* XML as the elements that ejabberd knows, #xmlel{}, and back. */
+#ifndef PAM_PPS_ELEMENT_H
+#define PAM_PPS_ELEMENT_H
+
+#include <erl_nif.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Makes the atoms; once for each load. */
+void element_load(ErlNifEnv *env);
+
+/* Makes of one element the term that fxml_stream:parse_element/1 makes of it, without a parser being set up for it. False, with
+ * nothing made, if the text is no element or there is no memory. */
+bool element_read(ErlNifEnv *env, const void *xml, size_t len, ERL_NIF_TERM *term);
+
+/* A growing text. Begins as {0}; what is in `data' is freed by text_free(). */
+struct text {
+	char *data;
+	size_t len, capacity;
+};
+
+void text_free(struct text *text);
+
+/* Appends an element. False if the term is none or there is no memory; then what was appended is of no use. */
+bool element_write(ErlNifEnv *env, ERL_NIF_TERM element, struct text *text);
+
+#endif
