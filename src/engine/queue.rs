@@ -49,8 +49,8 @@ struct State {
     tickets: u64,
     /// Bytes of all inputs that wait.
     bytes: usize,
-    /// How many the last group had.
-    last_group: usize,
+    /// Inputs that were under way when the last group was done: its own, whose senders may come again, and those that came meanwhile.
+    lately: usize,
     /// The worker is waiting for so many.
     wanted: usize,
     closed: bool,
@@ -238,10 +238,9 @@ impl Queue {
     /// The next group; none when the queue is closed and empty.
     fn next_group(&self) -> Option<Vec<Entry>> {
         let mut state = self.state.lock();
-        let lately = state.last_group + state.waiting.len();
         loop {
             if !state.waiting.is_empty() {
-                self.wait_for_more(&mut state, lately);
+                self.wait_for_more(&mut state);
             }
             let mut group = Vec::new();
             while group.len() < self.group {
@@ -267,7 +266,6 @@ impl Queue {
             if !group.is_empty() {
                 let taken: usize = group.iter().map(|entry| size(&entry.input)).sum();
                 state.bytes = state.bytes.saturating_sub(taken);
-                state.last_group = group.len();
                 return Some(group);
             }
             if state.closed {
@@ -282,10 +280,9 @@ impl Queue {
         }
     }
 
-    /// Lets inputs come until there are as many as were under way lately: those that were just answered, and those that came
-    /// meanwhile. Ends when none comes for a moment.
-    fn wait_for_more(&self, state: &mut MutexGuard<'_, State>, lately: usize) {
-        let wanted = lately.min(self.group);
+    /// Lets inputs come until there are as many as were under way lately. Ends when none comes for a moment.
+    fn wait_for_more(&self, state: &mut MutexGuard<'_, State>) {
+        let wanted = state.lately.min(self.group);
         if state.waiting.len() >= wanted {
             return;
         }
@@ -330,6 +327,21 @@ impl State {
         }
     }
 
+    /// Puts inputs that have to wait behind the one of their lane that needs facts.
+    fn defer(&mut self, entries: Vec<Entry>) {
+        let mut free = Vec::new();
+        for entry in entries {
+            self.bytes += size(&entry.input);
+            match self.parked.get_mut(&lane(&entry.input)) {
+                Some((_, parked)) => parked.push_back(entry),
+                None => free.push(entry),
+            }
+        }
+        for entry in free.into_iter().rev() {
+            self.waiting.push_front(entry);
+        }
+    }
+
     fn free_lanes(&mut self) {
         let parked = std::mem::take(&mut self.parked);
         self.waiting.extend(parked.into_values().flat_map(|(_, entries)| entries));
@@ -337,10 +349,10 @@ impl State {
 }
 
 /// Without an input for so long, no more are expected for the same group.
-const PAUSE: Duration = Duration::from_micros(200);
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// How long an input may wait for others.
-const LONGEST_WAIT: Duration = Duration::from_millis(1);
+const LONGEST_WAIT: Duration = Duration::from_micros(500);
 
 /// Requests that are answered from one state of the store: few, so that the other readers have something to do.
 const MAX_READS: usize = 16;
@@ -385,12 +397,16 @@ fn work(shared: &Arc<Shared>) -> bool {
         over.extend(entry.touched);
         finished.push((entry.done, outcome, entry.input));
     }
-    defer(shared, deferred);
+    {
+        let mut state = shared.queue.state.lock();
+        state.defer(deferred);
+        // Before anybody can have come again.
+        state.lately = finished.len() + state.waiting.len();
+    }
     complete(finished);
     // Only now may readers answer for these services: their answers must not come before what the host was just given.
     let mut state = shared.queue.state.lock();
     over.iter().for_each(|&touched| state.unfinished.end(touched));
-    drop(state);
     true
 }
 
@@ -481,25 +497,6 @@ fn park(shared: &Arc<Shared>, entry: &mut Entry, mut outcome: Outcome) -> Outcom
     }
     outcome.input = Some(input);
     outcome
-}
-
-/// Puts inputs that have to wait behind the one of their lane that needs facts.
-fn defer(shared: &Shared, deferred: Vec<Entry>) {
-    if deferred.is_empty() {
-        return;
-    }
-    let mut state = shared.queue.state.lock();
-    let mut free = Vec::new();
-    for entry in deferred {
-        state.bytes += size(&entry.input);
-        match state.parked.get_mut(&lane(&entry.input)) {
-            Some((_, entries)) => entries.push_back(entry),
-            None => free.push(entry),
-        }
-    }
-    for entry in free.into_iter().rev() {
-        state.waiting.push_front(entry);
-    }
 }
 
 /// What a peer is told when the engine has stopped over a bug of its own.
