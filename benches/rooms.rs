@@ -11,7 +11,7 @@ mod common;
 use std::time::Instant;
 
 use base64::Engine as _;
-use common::{Folder, payload};
+use common::{Folder, measure, payload, time};
 use pam_pps::{Config, Decision, Engine, Input, InputKind, Need, RoomAffiliation, RoomInfo, ServiceKind, Timestamp};
 use sha1::Digest as _;
 
@@ -118,23 +118,6 @@ impl Host {
         }
         longest
     }
-}
-
-/// The median of some runs, in microseconds.
-fn measure(rounds: usize, mut run: impl FnMut(usize)) -> f64 {
-    let mut times: Vec<f64> = (0..rounds)
-        .map(|round| {
-            let start = Instant::now();
-            run(round);
-            start.elapsed().as_secs_f64() * 1e6
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-fn time(micros: f64) -> String {
-    if micros < 10_000.0 { format!("{micros:.0} µs") } else { format!("{:.0} ms", micros / 1e3) }
 }
 
 /// A room with so many in it, of whom the first ones have published.

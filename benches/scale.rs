@@ -10,9 +10,7 @@
 
 mod common;
 
-use std::time::Instant;
-
-use common::{Folder, OWNER, SERVICE, fill, payload};
+use common::{Folder, OWNER, SERVICE, fill, measure, payload, time};
 use pam_pps::jid::Jid;
 use pam_pps::pubsub::store::{NewSubscription, NodeKey, ServiceKey, Store, Transaction};
 use pam_pps::pubsub::{Affiliation, Counters, NodeConfig, SubId, SubscriptionOptions, SubscriptionState};
@@ -87,26 +85,6 @@ fn told(decisions: &[Decision]) -> usize {
         _ => 0,
     };
     decisions.iter().map(count).sum()
-}
-
-/// The median of some runs, in microseconds.
-fn measure(rounds: usize, mut run: impl FnMut(usize)) -> f64 {
-    let mut times: Vec<f64> = (0..rounds)
-        .map(|round| {
-            let start = Instant::now();
-            run(round);
-            start.elapsed().as_secs_f64() * 1e6
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-fn time(micros: f64) -> String {
-    match micros {
-        0.0..10_000.0 => format!("{micros:.0} µs"),
-        _ => format!("{:.0} ms", micros / 1e3),
-    }
 }
 
 fn make_node(transaction: &mut dyn Transaction, service: ServiceKey, name: &str) -> NodeKey {

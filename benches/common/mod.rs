@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use pam_pps::jid::Jid;
 use pam_pps::pubsub::config::Limit;
@@ -126,4 +127,21 @@ pub(crate) fn ask(engine: &Engine, number: i64, kind: &str, from: &str, child: &
     };
     assert!(!outcome.decisions.iter().any(refused), "{:?}", outcome.decisions);
     outcome
+}
+
+/// The median of some runs, in microseconds.
+pub(crate) fn measure(rounds: usize, mut run: impl FnMut(usize)) -> f64 {
+    let mut times: Vec<f64> = (0..rounds)
+        .map(|round| {
+            let start = Instant::now();
+            run(round);
+            start.elapsed().as_secs_f64() * 1e6
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+pub(crate) fn time(micros: f64) -> String {
+    if micros < 10_000.0 { format!("{micros:.0} µs") } else { format!("{:.0} ms", micros / 1e3) }
 }

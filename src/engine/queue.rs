@@ -403,10 +403,12 @@ fn work(shared: &Arc<Shared>) -> bool {
         // Before anybody can have come again.
         state.lately = finished.len() + state.waiting.len();
     }
-    complete(finished);
-    // Only now may readers answer for these services: their answers must not come before what the host was just given.
-    let mut state = shared.queue.state.lock();
-    over.iter().for_each(|&touched| state.unfinished.end(touched));
+    // Readers may answer for these services again when the host knows the last outcome, which sends the others on their way, too: what
+    // a reader answers must not come before it. No later, since who has that answer may read.
+    complete(finished, || {
+        let mut state = shared.queue.state.lock();
+        over.iter().for_each(|&touched| state.unfinished.end(touched));
+    });
     true
 }
 
@@ -440,7 +442,7 @@ fn read(shared: &Arc<Shared>, reader: &mut Reader) -> bool {
         finished.push((entry.done, outcome, entry.input));
     }
     shared.queue.reads.fetch_add(i64::try_from(finished.len()).unwrap_or(0), Ordering::Relaxed);
-    complete(finished);
+    complete(finished, || ());
     true
 }
 
@@ -471,10 +473,17 @@ fn unhandled(error: &Error) -> Outcome {
     Outcome { error: Some(error.to_string()), ..Outcome::default() }
 }
 
-fn complete(finished: Vec<(Completion, Outcome, Input)>) {
+/// Gives the host what came of a group, and does something before it gives the last.
+fn complete(finished: Vec<(Completion, Outcome, Input)>, before_last: impl FnOnce()) {
     let last = finished.len().saturating_sub(1);
+    let mut before_last = Some(before_last);
     for (place, (done, mut outcome, input)) in finished.into_iter().enumerate() {
         outcome.more = place < last;
+        if !outcome.more
+            && let Some(act) = before_last.take()
+        {
+            act();
+        }
         if catch_unwind(AssertUnwindSafe(|| done(outcome))).is_err() {
             log::error!("a completion panicked");
         }

@@ -305,8 +305,9 @@ impl Completion {
     }
 }
 
-/// Queues one input. Many of them are committed at once; `done` is given the outcome after the commit, on a thread of the
-/// engine's. Inputs of one service are handled in the order in which they were submitted. A request that only reads sees
+/// Queues one input. Many of them are committed at once: while several are under way, the engine waits up to half a millisecond
+/// for those that come next; who submits one at a time is never kept waiting. `done` is given the outcome after the commit, on a thread of
+/// the engine's. Inputs of one service are handled in the order in which they were submitted. A request that only reads sees
 /// everything that was submitted before it to or by the same addresses, and maybe more: it may be answered by a thread of its
 /// own (option `readers`), so that completions may be called by several threads at the same time.
 ///
