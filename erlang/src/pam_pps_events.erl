@@ -80,7 +80,8 @@ hook(_) -> undefined.
 
 -spec server_host(binary()) -> binary() | undefined.
 server_host(Service) ->
-    case pam_pps:domain(lists:last(binary:split(Service, <<"@">>))) of
+    #jid{lserver = Domain} = pam_pps_jid:decode(Service),
+    case pam_pps:domain(Domain) of
 	{_, ServerHost} -> ServerHost;
 	undefined -> undefined
     end.
