@@ -65,6 +65,8 @@ pub(super) struct Queue {
     reads: AtomicI64,
     group: usize,
     capacity: usize,
+    pause: Duration,
+    longest_wait: Duration,
     on_thread_start: fn(),
 }
 
@@ -114,6 +116,8 @@ impl Queue {
             reads: AtomicI64::new(0),
             group,
             capacity,
+            pause: PAUSE,
+            longest_wait: LONGEST_WAIT,
             on_thread_start,
         }
     }
@@ -155,7 +159,7 @@ impl Queue {
         } else {
             state.enqueue(entry);
         }
-        let enough = state.waiting.len() >= state.wanted;
+        let enough = state.has_enough();
         drop(state);
         let mut threads = self.threads.lock();
         if reads {
@@ -287,10 +291,10 @@ impl Queue {
             return;
         }
         state.wanted = wanted;
-        let until = Instant::now() + LONGEST_WAIT;
+        let until = Instant::now() + self.longest_wait;
         while state.waiting.len() < wanted && !state.closed {
             let before = state.waiting.len();
-            let pause = self.more.wait_for(state, PAUSE).timed_out() && state.waiting.len() == before;
+            let pause = self.more.wait_for(state, self.pause).timed_out() && state.waiting.len() == before;
             if pause || Instant::now() >= until {
                 break;
             }
@@ -325,6 +329,11 @@ impl State {
         } else {
             self.waiting.push_back(entry);
         }
+    }
+
+    /// Whether the worker has what it waits for.
+    fn has_enough(&self) -> bool {
+        self.waiting.len() >= self.wanted
     }
 
     /// Puts inputs that have to wait behind the one of their lane that needs facts.
@@ -514,5 +523,69 @@ fn failed(input: &Input) -> Outcome {
     match super::dispatch::failure_answer(input, &stop, &Limits::default()) {
         Some(stanza) => Outcome { decisions: vec![Decision::Route { stanza }], ..Outcome::default() },
         None => Outcome { error: Some("the engine has stopped".to_owned()), ..Outcome::default() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Entry, Input, Queue, Timestamp};
+
+    /// A queue in which `lately` inputs were under way and one waits.
+    fn queue(lately: usize, pause: Duration) -> Queue {
+        let mut queue = Queue::new(4, 100, Vec::new(), || ());
+        (queue.pause, queue.longest_wait) = (pause, pause);
+        queue.state.lock().lately = lately;
+        add(&queue);
+        queue
+    }
+
+    fn add(queue: &Queue) {
+        let entry =
+            Entry { now: Timestamp::from_micros(0), input: Input::tick(), done: Box::new(|_| ()), touched: None };
+        let mut state = queue.state.lock();
+        state.enqueue(entry);
+        if state.has_enough() {
+            queue.more.notify_one();
+        }
+    }
+
+    const FOREVER: Duration = Duration::from_secs(3_600);
+
+    fn next(queue: &Queue) -> usize {
+        queue.next_group().map_or(0, |group| group.len())
+    }
+
+    #[test]
+    fn who_is_alone_does_not_wait() {
+        assert_eq!(next(&queue(0, FOREVER)), 1);
+        assert_eq!(next(&queue(1, FOREVER)), 1);
+    }
+
+    #[test]
+    fn those_that_were_under_way_come_together() {
+        // Two more than one group may have.
+        for (lately, group) in [(3, 3), (6, 4)] {
+            let queue = queue(lately, FOREVER);
+            std::thread::scope(|scope| {
+                let worker = scope.spawn(|| next(&queue));
+                while queue.state.lock().wanted != group && !worker.is_finished() {
+                    std::thread::yield_now();
+                }
+                (1..group).for_each(|_| add(&queue));
+                assert_eq!(worker.join().expect("the group"), group);
+            });
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_who_does_not_come() {
+        assert_eq!(next(&queue(3, Duration::from_millis(1))), 1);
+    }
+
+    #[test]
+    fn nobody_waits_when_it_ends() {
+        let queue = queue(3, FOREVER);
+        queue.state.lock().closed = true;
+        assert_eq!((next(&queue), next(&queue)), (1, 0));
     }
 }
