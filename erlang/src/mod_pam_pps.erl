@@ -256,9 +256,9 @@ message(#message{type = error} = Message) ->
     feed(Message),
     Message;
 message(Message) ->
-    case lists:any(fun is_wanted/1, Message#message.sub_els) of
-	true -> take(Message);
-	false -> Message
+    case [El || El <- Message#message.sub_els, is_wanted(El)] of
+	[] -> Message;
+	_ -> take(Message)
     end.
 
 %% Events, and answers to forms.

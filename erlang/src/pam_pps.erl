@@ -3,6 +3,9 @@
 %%% Stanzas do not pass through a process here. Whoever has one submits it himself; the outcome is carried out by a worker,
 %%% the same one for all outcomes of a service, so that they keep their order. This process owns the engine's life, its
 %%% clock and its log.
+%%%
+%%% What every stanza passes, here and in pam_pps_worker, makes no funs: up to OTP 25.2 a fun that is called while its module is
+%%% loaded over itself may enter code that is not complete, and takes the VM down (erlang/otp#6541).
 -module(pam_pps).
 -behaviour(gen_server).
 
@@ -105,10 +108,11 @@ submit(Kind, Lane, Data, More) ->
     Tag = {Worker, 0, maps:get(context, More, none)},
     Extra = maps:get(extra, More, <<>>),
     Privileged = maps:get(privileged, More, false),
-    with_engine(
-      fun(Engine) ->
-	      with_worker(Worker, fun(Pid) -> pam_pps_nif:submit(Engine, Kind, Data, Extra, Privileged, Pid, Tag) end)
-      end).
+    case {engine(), whereis(Worker)} of
+	{undefined, _} -> {error, closed};
+	{_, undefined} -> {error, busy};
+	{Engine, Pid} -> pam_pps_nif:submit(Engine, Kind, Data, Extra, Privileged, Pid, Tag)
+    end.
 
 %% @doc Sends an IQ to a service as if it had come over the wire, and waits for the answer. What the engine tells modules of
 %% is given to the caller, who runs their hooks.
@@ -150,7 +154,10 @@ statistics() ->
 resubmit(_Outcome, _Facts, {_, Rounds, _}) when Rounds >= ?MAX_ROUNDS ->
     {error, too_many_needs};
 resubmit(Outcome, Facts, {Worker, Rounds, Context}) ->
-    with_worker(Worker, fun(Pid) -> pam_pps_nif:resubmit(Outcome, Facts, Pid, {Worker, Rounds + 1, Context}) end).
+    case whereis(Worker) of
+	undefined -> {error, busy};
+	Pid -> pam_pps_nif:resubmit(Outcome, Facts, Pid, {Worker, Rounds + 1, Context})
+    end.
 
 %% @doc The engine wants a tick at that time.
 -spec wake_at(integer()) -> ok.
@@ -272,18 +279,15 @@ tick() ->
     _ = submit(tick, <<>>, <<>>),
     ok.
 
+-spec engine() -> pam_pps_nif:engine() | undefined.
+engine() ->
+    persistent_term:get(?ENGINE, undefined).
+
 -spec with_engine(fun((pam_pps_nif:engine()) -> T)) -> T | {error, closed}.
 with_engine(F) ->
-    case persistent_term:get(?ENGINE, undefined) of
+    case engine() of
 	undefined -> {error, closed};
 	Engine -> F(Engine)
-    end.
-
--spec with_worker(atom(), fun((pid()) -> T)) -> T | {error, busy}.
-with_worker(Worker, F) ->
-    case whereis(Worker) of
-	undefined -> {error, busy};
-	Pid -> F(Pid)
     end.
 
 -spec call(pam_pps_nif:input(), binary(), iodata() | xmlel(), binary(), boolean(), timeout()) ->

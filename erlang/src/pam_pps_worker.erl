@@ -82,10 +82,10 @@ handle_cast(_Message, State) ->
 
 -spec handle_info(term(), undefined) -> {noreply, undefined}.
 handle_info({pam_pps, Finished}, State) ->
-    hand_over(lists:foldl(fun finished/2, #out{}, Finished)),
+    hand_over(all_finished(Finished, #out{})),
     {noreply, State};
 handle_info({send, Parcels}, State) ->
-    lists:foreach(fun send/1, Parcels),
+    send_all(Parcels),
     {noreply, State};
 handle_info({pam_pps_roster, Owner, Contact}, State) ->
     _ = pam_pps:submit(roster_changed, Owner, Owner, #{extra => Contact}),
@@ -108,6 +108,12 @@ workers() ->
 	    Workers;
 	Workers -> Workers
     end.
+
+-spec all_finished([{pam_pps:tag(), pam_pps_nif:outcome()}], #out{}) -> #out{}.
+all_finished([Finished | Rest], Out) ->
+    all_finished(Rest, finished(Finished, Out));
+all_finished([], Out) ->
+    Out.
 
 -spec finished({pam_pps:tag(), pam_pps_nif:outcome()}, #out{}) -> #out{}.
 finished({{_, _, Context} = Tag, Outcome}, Out) ->
@@ -136,10 +142,15 @@ answer_needs({_, _, Context} = Tag, Outcome, Needs) ->
 
 -spec carry_out([pam_pps_nif:decision()], pam_pps:context(), pam_pps_nif:outcome(), #out{}) -> #out{}.
 carry_out(Decisions, Context, Outcome, Out) ->
-    Step = fun(Decision, Done) -> decision(Decision, Context, Outcome, Done) end,
-    Done = lists:foldl(Step, #done{out = Out}, Decisions),
+    Done = decisions(Decisions, Context, Outcome, #done{out = Out}),
     finish(Context, Done),
     Done#done.out.
+
+-spec decisions([pam_pps_nif:decision()], pam_pps:context(), pam_pps_nif:outcome(), #done{}) -> #done{}.
+decisions([Decision | Rest], Context, Outcome, Done) ->
+    decisions(Rest, Context, Outcome, decision(Decision, Context, Outcome, Done));
+decisions([], _Context, _Outcome, Done) ->
+    Done.
 
 -spec decision(pam_pps_nif:decision(), pam_pps:context(), pam_pps_nif:outcome(), #done{}) -> #done{}.
 decision({route, El}, Context, _Outcome, Done) ->
@@ -231,8 +242,13 @@ multicast({_, _, _, _, Count}, From, Out) when From >= Count ->
     Out;
 multicast({Outcome, Place, Id, Stanza, _} = Job, From, Out) ->
     Jids = pam_pps_nif:recipients(Outcome, Place, From, ?BATCH),
-    Add = fun(Name, Copies, Acc) -> add(Name, {Stanza, Id, lists:reverse(Copies)}, length(Copies), Acc) end,
-    multicast(Job, From + ?BATCH, maps:fold(Add, Out, group(Jids, From, #{}))).
+    multicast(Job, From + ?BATCH, add_copies(maps:to_list(group(Jids, From, #{})), Stanza, Id, Out)).
+
+-spec add_copies([{atom(), [{non_neg_integer(), binary()}]}], stanza(), binary(), #out{}) -> #out{}.
+add_copies([{Name, Copies} | Rest], Stanza, Id, Out) ->
+    add_copies(Rest, Stanza, Id, add(Name, {Stanza, Id, lists:reverse(Copies)}, length(Copies), Out));
+add_copies([], _Stanza, _Id, Out) ->
+    Out.
 
 -spec group([binary()], non_neg_integer(), #{atom() => [{non_neg_integer(), binary()}]}) ->
 	  #{atom() => [{non_neg_integer(), binary()}]}.
@@ -255,20 +271,27 @@ add(Name, Parcel, Stanzas, #out{parcels = Parcels, count = Count}) ->
 
 -spec hand_over(#out{}) -> ok.
 hand_over(#out{parcels = Parcels}) ->
-    maps:foreach(fun(Name, Last) -> hand_over(Name, lists:reverse(Last)) end, Parcels).
+    _ = [hand_over(Name, lists:reverse(Last)) || {Name, Last} <- maps:to_list(Parcels)],
+    ok.
 
 -spec hand_over(atom(), [parcel()]) -> ok.
 hand_over(Name, Parcels) ->
     case whereis(Name) of
-	Pid when Pid == self(); Pid == undefined -> lists:foreach(fun send/1, Parcels);
+	Pid when Pid == self(); Pid == undefined -> send_all(Parcels);
 	Pid ->
 	    Pid ! {send, Parcels},
 	    ok
     end.
 
+-spec send_all([parcel()]) -> ok.
+send_all(Parcels) ->
+    _ = [send(Parcel) || Parcel <- Parcels],
+    ok.
+
 -spec send(parcel()) -> ok.
 send({Stanza, Id, Copies}) ->
-    lists:foreach(fun({Number, Jid}) -> send_copy(Stanza, Id, Number, Jid) end, Copies);
+    _ = [send_copy(Stanza, Id, Number, Jid) || {Number, Jid} <- Copies],
+    ok;
 send(Stanza) ->
     ejabberd_router:route(Stanza).
 
