@@ -20,6 +20,14 @@ void element_load(ErlNifEnv *env) {
 	atom_xmlcdata = enif_make_atom(env, "xmlcdata");
 }
 
+ERL_NIF_TERM binary_term(ErlNifEnv *env, const void *data, size_t len) {
+	ERL_NIF_TERM term;
+	unsigned char *bytes = enif_make_new_binary(env, len, &term);
+	if(len)
+		memcpy(bytes, data, len);
+	return term;
+}
+
 /* Room for n more of `size' bytes each. */
 static bool reserve(void **data, size_t count, size_t *capacity, size_t n, size_t size) {
 	if(*data && *capacity - count >= n)
@@ -66,14 +74,6 @@ static ERL_NIF_TERM pop_list(struct reader *r, size_t from) {
 	return list;
 }
 
-static ERL_NIF_TERM binary(ErlNifEnv *env, const char *at, size_t len) {
-	ERL_NIF_TERM term;
-	unsigned char *data = enif_make_new_binary(env, len, &term);
-	if(len)
-		memcpy(data, at, len);
-	return term;
-}
-
 static bool add_text(struct reader *r, struct xml_span s, enum xml_source source) {
 	size_t len;
 	if(!text_reserve(&r->text, s.len) || xml_resolve(s, source, r->text.data + r->text.len, &len))
@@ -83,7 +83,7 @@ static bool add_text(struct reader *r, struct xml_span s, enum xml_source source
 }
 
 static ERL_NIF_TERM take_text(struct reader *r) {
-	ERL_NIF_TERM term = binary(r->env, r->text.data, r->text.len);
+	ERL_NIF_TERM term = binary_term(r->env, r->text.data, r->text.len);
 	r->text.len = 0;
 	return term;
 }
@@ -103,12 +103,12 @@ static bool read_attributes(struct reader *r) {
 			return true;
 		ERL_NIF_TERM value;
 		if(xml_is_plain(a.value, XML_FROM_ATTRIBUTE))
-			value = binary(r->env, a.value.at, a.value.len);
+			value = binary_term(r->env, a.value.at, a.value.len);
 		else if(add_text(r, a.value, XML_FROM_ATTRIBUTE))
 			value = take_text(r);
 		else
 			return false;
-		if(!push(r, enif_make_tuple2(r->env, binary(r->env, a.name.at, a.name.len), value)))
+		if(!push(r, enif_make_tuple2(r->env, binary_term(r->env, a.name.at, a.name.len), value)))
 			return false;
 	}
 }
@@ -149,7 +149,7 @@ static bool read_element(struct reader *r, ERL_NIF_TERM *term, int depth) {
 	ERL_NIF_TERM attributes = pop_list(r, bottom);
 	if(xml_read_tag_end(&r->xml, &empty) || !(empty || read_children(r, name, depth)))
 		return false;
-	*term = enif_make_tuple4(r->env, atom_xmlel, binary(r->env, name.at, name.len), attributes, pop_list(r, bottom));
+	*term = enif_make_tuple4(r->env, atom_xmlel, binary_term(r->env, name.at, name.len), attributes, pop_list(r, bottom));
 	return true;
 }
 

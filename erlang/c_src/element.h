@@ -9,6 +9,9 @@
 /* Makes the atoms; once for each load. */
 void element_load(ErlNifEnv *env);
 
+/* A binary with these bytes; `data' may be NULL if there are none. */
+ERL_NIF_TERM binary_term(ErlNifEnv *env, const void *data, size_t len);
+
 /* Makes of one element the term that fxml_stream:parse_element/1 makes of it, without a parser being set up for it. False, with
  * nothing made, if the text is no element or there is no memory. */
 bool element_read(ErlNifEnv *env, const void *xml, size_t len, ERL_NIF_TERM *term);

@@ -13,7 +13,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <string.h>
 #include <time.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -95,11 +94,7 @@ static bool get_bool(ERL_NIF_TERM term, bool *value) {
 }
 
 static ERL_NIF_TERM binary_of(ErlNifEnv *env, pam_pps_slice slice) {
-	ERL_NIF_TERM term;
-	unsigned char *data = enif_make_new_binary(env, slice.len, &term);
-	if(slice.len)
-		memcpy(data, slice.data, slice.len);
-	return term;
+	return binary_term(env, slice.data, slice.len);
 }
 
 static ERL_NIF_TERM error_of(ErlNifEnv *env, pam_pps_result result, pam_pps_text *text) {

@@ -55,19 +55,19 @@ elements(Count) ->
 	     <<"<a b='&lt;&gt;&amp;&apos;&quot;&#9;&#xA;&#x1F600;'>&lt;&#233;&#x10FFFF; ]] &gt;</a>">>,
 	     <<"<a b='x\ty\nz'>x\r\ny\rz<![CDATA[<&]]]>u<b/>v<![CDATA[]]></a>">>, <<"<a>", (binary:copy(<<"x">>, 70000))/binary, "</a>">>,
 	     iolist_to_binary([[<<"<a>">> || _ <- lists:seq(1, 60)], [<<"</a>">> || _ <- lists:seq(1, 60)]])],
-    Same = [Text || Text <- Texts, pam_pps_nif:element(Text) /= fxml_stream:parse_element(Text)],
-    Broken = [Text || Text <- [<<>>, <<"x">>, <<"<a>">>, <<"<a">>, <<"<a></b>">>, <<"<a b/>">>, <<"<a b=c/>">>, <<"<a b='c/>">>,
+    Different = [Text || Text <- Texts, pam_pps_nif:element(Text) /= fxml_stream:parse_element(Text)],
+    Accepted = [Text || Text <- [<<>>, <<"x">>, <<"<a>">>, <<"<a">>, <<"<a></b>">>, <<"<a b/>">>, <<"<a b=c/>">>, <<"<a b='c/>">>,
 			       <<"<a/>x">>, <<"<a/><b/>">>, <<"<a>&x;</a>">>, <<"<a>&#0;</a>">>, <<"<a>&#x110000;</a>">>, <<"<a><![CDATA[</a>">>],
 		      pam_pps_nif:element(Text) /= error],
     {ok, Engine} = pam_pps_nif:open([{<<"database">>, <<"memory">>}]),
     ok = pam_pps_nif:serve(Engine, <<"pubsub.test">>, component, [{<<"create_nodes">>, <<"anyone">>}]),
     _ = request(Engine, <<"set">>, {xmlel, <<"create">>, [{<<"node">>, <<"n">>}], []}),
-    Ways = [El || El <- [element(3) || _ <- lists:seq(1, Count)], not is_the_same_after(Engine, El)],
-    Wrong = [El || El <- [{xmlel, <<"a">>, [{<<"b">>, c}], []}, {xmlel, <<"a">>, [], [b]}, {xmlel, <<"a">>, [], [{b, <<>>}]}, {a, <<>>, [], []},
+    Changed = [El || El <- [element(3) || _ <- lists:seq(1, Count)], not is_the_same_after(Engine, El)],
+    Taken = [El || El <- [{xmlel, <<"a">>, [{<<"b">>, c}], []}, {xmlel, <<"a">>, [], [b]}, {xmlel, <<"a">>, [], [{b, <<>>}]}, {a, <<>>, [], []},
 			  {xmlel, <<"a">>, [], [{xmlel, <<"b">>, []}]}, {xmlel, <<"a">>, b, []}, {xmlel, <<"a">>, [], {b}}],
 		   pam_pps_nif:handle(Engine, stanza, El) /= {error, invalid_argument}],
     ok = pam_pps_nif:close(Engine),
-    {Same, Broken, Ways, Wrong}.
+    {Different, Accepted, Changed, Taken}.
 
 %% Published and asked for.
 is_the_same_after(Engine, El) ->
