@@ -139,6 +139,20 @@ static void outcome_gone(ErlNifEnv *env, void *object) {
 		enif_mutex_destroy(o->lock);
 }
 
+/* Never called: no resource of ours monitors a process. A type has to have this callback all the same. While a module takes types
+ * over from its earlier instance, every type has one for a moment, and enif_alloc_resource(), which may run in another thread just
+ * then, looks twice (OTP 25 at least): once for the size, once for whether to write what monitors need. A type that has none
+ * otherwise would be written to behind its end. */
+static void never_down(ErlNifEnv *env, void *object, ErlNifPid *pid, ErlNifMonitor *monitor) {
+	(void)env, (void)object, (void)pid, (void)monitor;
+}
+
+/* A type of resources, taken over from the module's earlier instance, if there is one. */
+static ErlNifResourceType *open_type(ErlNifEnv *env, const char *name, ErlNifResourceDtor *gone) {
+	ErlNifResourceTypeInit callbacks = {.dtor = gone, .down = never_down};
+	return enif_open_resource_type_x(env, name, &callbacks, ERL_NIF_RT_CREATE | ERL_NIF_RT_TAKEOVER, NULL);
+}
+
 /* An outcome as a term; it belongs to the term from here on. */
 static ERL_NIF_TERM outcome_term(ErlNifEnv *env, pam_pps_outcome *outcome, struct engine *engine) {
 	struct outcome *o = enif_alloc_resource(outcome_type, sizeof *o);
@@ -699,13 +713,12 @@ static void make_atoms(ErlNifEnv *env, const char *const *names, ERL_NIF_TERM *a
 }
 #define MAKE_ATOMS(what) make_atoms(env, what##_names, atom_##what, COUNT(what##_names))
 
-/* For a first load and for an upgrade: the types are taken over from the module's earlier instance, if there is one. */
+/* For a first load and for an upgrade. */
 static int prepare(ErlNifEnv *env) {
 	if((pam_pps_version_number() >> 8) != (PAM_PPS_VERSION_NUMBER >> 8))
 		return PAM_PPS_RESULT_VERSION;
-	ErlNifResourceFlags flags = ERL_NIF_RT_CREATE | ERL_NIF_RT_TAKEOVER;
-	engine_type = enif_open_resource_type(env, NULL, "pam_pps_engine", engine_gone, flags, NULL);
-	outcome_type = enif_open_resource_type(env, NULL, "pam_pps_outcome", outcome_gone, flags, NULL);
+	engine_type = open_type(env, "pam_pps_engine", engine_gone);
+	outcome_type = open_type(env, "pam_pps_outcome", outcome_gone);
 	if(!engine_type || !outcome_type)
 		return -1;
 	MAKE_ATOMS(input);

@@ -279,7 +279,11 @@ def new_code_under_load_loses_no_answer(folder, arguments):
         workers = [threading.Thread(target=load, args=(name,)) for name in ("romeo", "mercutio", "benvolio")]
         for worker in workers:
             worker.start()
-        assert evaluate(server, "pam_pps_probe:churn(30)") == "ok"
+        modules = evaluate(server, "pam_pps_probe:modules()")
+        assert "pam_pps_nif" in modules and "mod_pam_pps" in modules, modules
+        # All together, and the one that has resources alone: its types are taken over while outcomes are made.
+        for what, times in ((modules, 50), ("[pam_pps_nif]", 1000), (modules, 50)):
+            assert evaluate(server, f"pam_pps_probe:churn({what}, {times})") == "ok"
         stop.set()
         for worker in workers:
             worker.join()

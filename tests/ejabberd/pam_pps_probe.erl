@@ -2,7 +2,7 @@
 -module(pam_pps_probe).
 -behaviour(gen_mod).
 
--export([start/2, stop/1, depends/2, mod_options/1, mod_doc/0, eval/1, engines/1, churn/1,
+-export([start/2, stop/1, depends/2, mod_options/1, mod_doc/0, eval/1, engines/1, modules/0, churn/2,
 	 elements/1, addresses/0, muc_filter_message/3,
 	 pubsub_publish_item/6, filter_packet/1]).
 
@@ -40,13 +40,16 @@ forgotten() ->
     receive {pam_pps, [{_, Outcome} | _]} -> pam_pps_nif:decisions(Outcome) end,
     ok.
 
-%% Loads the code of the module again and again, and purges what is old by then.
-churn(Times) ->
-    Modules = [pam_pps_nif, pam_pps, pam_pps_worker, pam_pps_events, pam_pps_facts, mod_pam_pps],
+modules() ->
+    Folder = filename:dirname(code:which(pam_pps)),
+    [Module || {Module, File} <- code:all_loaded(), is_list(File), filename:dirname(File) == Folder].
+
+%% Loads modules anew, so many times, and purges what is old by then.
+churn(Modules, Times) ->
     lists:foreach(
       fun(_) ->
 	      lists:foreach(fun(Module) -> code:purge(Module), {module, Module} = code:load_file(Module) end, Modules),
-	      timer:sleep(20)
+	      timer:sleep(3)
       end, lists:seq(1, Times)).
 
 %% What the native functions make of XML, and back, is what the server's own library makes of it.
