@@ -3,6 +3,9 @@
 
 #include "xml.h"
 
+/* What a thread keeps for the next element. */
+#define KEPT_BYTES 65536
+
 static ERL_NIF_TERM atom_xmlel, atom_xmlcdata;
 
 struct reader {
@@ -14,6 +17,10 @@ struct reader {
 	/* Characters since the last tag. */
 	struct text text;
 };
+
+/* Schedulers live as long as the server does, and most elements are small: what was allocated for one is there for the next. */
+static __thread struct reader kept_reader;
+static __thread struct text kept_text;
 
 void element_load(ErlNifEnv *env) {
 	atom_xmlel = enif_make_atom(env, "xmlel");
@@ -32,7 +39,7 @@ ERL_NIF_TERM binary_term(ErlNifEnv *env, const void *data, size_t len) {
 static bool reserve(void **data, size_t count, size_t *capacity, size_t n, size_t size) {
 	if(*data && *capacity - count >= n)
 		return true;
-	size_t wanted = *capacity ? *capacity : 64;
+	size_t wanted = *capacity ? *capacity : 1024;
 	while(wanted - count < n)
 		wanted *= 2;
 	void *grown = *data ? enif_realloc(*data, wanted * size) : enif_alloc(wanted * size);
@@ -50,10 +57,12 @@ static bool text_reserve(struct text *text, size_t n) {
 	return done;
 }
 
-void text_free(struct text *text) {
-	if(text->data)
+static void text_done(struct text *text) {
+	if(text->capacity > KEPT_BYTES) {
 		enif_free(text->data);
-	*text = (struct text){0};
+		*text = (struct text){0};
+	}
+	text->len = 0;
 }
 
 /* -- reading ------------------------------------------------------------------------------------------------------- */
@@ -154,14 +163,20 @@ static bool read_element(struct reader *r, ERL_NIF_TERM *term, int depth) {
 }
 
 bool element_read(ErlNifEnv *env, const void *xml, size_t len, ERL_NIF_TERM *term) {
-	struct reader r = {.env = env, .xml = {xml, (const char *)xml + len}};
-	xml_skip_space(&r.xml);
-	bool done = read_element(&r, term, 0);
-	xml_skip_space(&r.xml);
-	if(r.terms)
-		enif_free(r.terms);
-	text_free(&r.text);
-	return done && r.xml.at == r.xml.end;
+	struct reader *r = &kept_reader;
+	r->env = env;
+	r->xml = (struct xml_reader){xml, (const char *)xml + len};
+	xml_skip_space(&r->xml);
+	bool done = read_element(r, term, 0);
+	xml_skip_space(&r->xml);
+	r->count = 0;
+	if(r->capacity * sizeof *r->terms > KEPT_BYTES) {
+		enif_free(r->terms);
+		r->terms = NULL;
+		r->capacity = 0;
+	}
+	text_done(&r->text);
+	return done && r->xml.at == r->xml.end;
 }
 
 /* -- writing ------------------------------------------------------------------------------------------------------- */
@@ -239,8 +254,10 @@ static bool append_element(ErlNifEnv *env, const ERL_NIF_TERM *element, struct t
 	       append_literal(text, ">");
 }
 
-bool element_write(ErlNifEnv *env, ERL_NIF_TERM element, struct text *text) {
+const struct text *element_write(ErlNifEnv *env, ERL_NIF_TERM element) {
 	const ERL_NIF_TERM *parts;
 	int arity;
-	return enif_get_tuple(env, element, &arity, &parts) && arity == 4 && append_element(env, parts, text, 0);
+	text_done(&kept_text);
+	bool done = enif_get_tuple(env, element, &arity, &parts) && arity == 4 && append_element(env, parts, &kept_text, 0);
+	return done ? &kept_text : NULL;
 }

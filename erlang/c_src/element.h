@@ -16,15 +16,13 @@ ERL_NIF_TERM binary_term(ErlNifEnv *env, const void *data, size_t len);
  * nothing made, if the text is no element or there is no memory. */
 bool element_read(ErlNifEnv *env, const void *xml, size_t len, ERL_NIF_TERM *term);
 
-/* A growing text. Begins as {0}; what is in `data' is freed by text_free(). */
+/* A growing text. */
 struct text {
 	char *data;
 	size_t len, capacity;
 };
 
-void text_free(struct text *text);
-
-/* Appends an element. False if the term is none or there is no memory; then what was appended is of no use. */
-bool element_write(ErlNifEnv *env, ERL_NIF_TERM element, struct text *text);
+/* An element as text, which is there until this thread writes the next one. NULL if the term is none or there is no memory. */
+const struct text *element_write(ErlNifEnv *env, ERL_NIF_TERM element);
 
 #endif

@@ -21,6 +21,8 @@
 /* Processes that are told of one group, and of how much of it before the others are told too. */
 #define BATCHES 16
 #define BATCH_MOST 64
+/* Locks that all outcomes share. */
+#define LOCKS 64
 
 struct engine {
 	pam_pps_engine *engine;
@@ -28,19 +30,19 @@ struct engine {
 	atomic_int users; /* calls that are under way */
 };
 
+/* An outcome, made when its input is submitted: by a scheduler, which has memory of its own, so that little is left to be done
+ * by the library's thread, which has not. */
 struct outcome {
-	pam_pps_outcome *outcome;
-	struct engine *engine; /* kept, so that the input can be submitted again; NULL after handle() */
-	ErlNifMutex *lock;     /* a resource may be shared by processes, an outcome may not */
-};
-
-/* A submission under way. */
-struct job {
-	struct engine *engine;
-	ErlNifEnv *env;
-	ERL_NIF_TERM tag;
+	pam_pps_outcome *outcome; /* NULL until it is there */
+	/* The rest is what was said on submission; NULL and {} after handle(). */
+	struct engine *engine; /* kept, so that the input can be submitted again */
+	ErlNifEnv *env;        /* of this */
+	ERL_NIF_TERM said;     /* {Tag, Context} */
 	ErlNifPid pid;
 };
+
+/* A resource may be shared by processes, an outcome may not. */
+static ErlNifMutex *locks[LOCKS];
 
 static ErlNifResourceType *engine_type, *outcome_type;
 
@@ -135,8 +137,16 @@ static void outcome_gone(ErlNifEnv *env, void *object) {
 	pam_pps_outcome_free(o->outcome);
 	if(o->engine)
 		enif_release_resource(o->engine);
-	if(o->lock)
-		enif_mutex_destroy(o->lock);
+	if(o->env)
+		enif_free_env(o->env);
+}
+
+static ErlNifMutex *lock_of(const struct outcome *o) {
+	return locks[(uintptr_t)o / 64 % LOCKS];
+}
+
+static bool get_outcome(ErlNifEnv *env, ERL_NIF_TERM term, struct outcome **o) {
+	return enif_get_resource(env, term, outcome_type, (void **)o);
 }
 
 /* Never called: no resource of ours monitors a process. A type has to have this callback all the same. While a module takes types
@@ -151,19 +161,6 @@ static void never_down(ErlNifEnv *env, void *object, ErlNifPid *pid, ErlNifMonit
 static ErlNifResourceType *open_type(ErlNifEnv *env, const char *name, ErlNifResourceDtor *gone) {
 	ErlNifResourceTypeInit callbacks = {.dtor = gone, .down = never_down};
 	return enif_open_resource_type_x(env, name, &callbacks, ERL_NIF_RT_CREATE | ERL_NIF_RT_TAKEOVER, NULL);
-}
-
-/* An outcome as a term; it belongs to the term from here on. */
-static ERL_NIF_TERM outcome_term(ErlNifEnv *env, pam_pps_outcome *outcome, struct engine *engine) {
-	struct outcome *o = enif_alloc_resource(outcome_type, sizeof *o);
-	o->outcome = outcome;
-	o->engine = engine;
-	if(engine)
-		enif_keep_resource(engine);
-	o->lock = enif_mutex_create("pam_pps_outcome");
-	ERL_NIF_TERM term = enif_make_resource(env, o);
-	enif_release_resource(o);
-	return term;
 }
 
 /* Holds the engine open until release(), whatever becomes of the term; NULL if it is closed or being closed. Never waits. */
@@ -222,58 +219,49 @@ static void send_batches(void) {
 	batch_count = 0;
 }
 
-/* The batch for the process that waits for a job, and the tag of the job in that batch's environment. */
-static struct batch *batch_of(struct job *job, ERL_NIF_TERM *tag) {
+static struct batch *batch_for(const ErlNifPid *pid) {
 	for(size_t i = 0; i < batch_count; i++)
-		if(enif_compare_pids(&batches[i].pid, &job->pid) == 0) {
-			*tag = enif_make_copy(batches[i].env, job->tag);
-			enif_free_env(job->env);
+		if(enif_compare_pids(&batches[i].pid, pid) == 0)
 			return &batches[i];
-		}
 	if(batch_count == BATCHES)
 		send_batches();
 	struct batch *b = &batches[batch_count++];
-	*b = (struct batch){.pid = job->pid, .env = job->env, .list = enif_make_list(job->env, 0)};
-	*tag = job->tag;
+	*b = (struct batch){.pid = *pid, .env = enif_alloc_env()};
+	b->list = enif_make_list(b->env, 0);
 	return b;
 }
 
-/* {pam_pps, [{Tag, Outcome}]} to whoever waits for them, all that were finished at once in one message. If that process is gone,
- * the outcomes go with the message. */
+/* {pam_pps, [Outcome]} to whoever waits for them, all that were finished at once in one message. If that process is gone, the
+ * outcomes go with the message. */
 static void completed(void *user, pam_pps_outcome *outcome) {
-	struct job *job = user;
-	ERL_NIF_TERM tag;
+	struct outcome *o = user;
 	bool more = pam_pps_outcome_more(outcome);
-	struct batch *b = batch_of(job, &tag);
-	ERL_NIF_TERM term = enif_make_tuple2(b->env, tag, outcome_term(b->env, outcome, job->engine));
-	b->list = enif_make_list_cell(b->env, term, b->list);
-	enif_release_resource(job->engine);
-	enif_free(job);
+	struct batch *b = batch_for(&o->pid);
+	o->outcome = outcome;
+	b->list = enif_make_list_cell(b->env, enif_make_resource(b->env, o), b->list);
+	enif_release_resource(o);
 	if(!more || ++b->count == BATCH_MOST)
 		send_batches();
 }
 
 /* Submits an input, which belongs to the engine afterwards, for a process that is told of the outcome. */
-static ERL_NIF_TERM submit_input(
-	ErlNifEnv *env, struct engine *e, pam_pps_input *input, const ErlNifPid *pid, ERL_NIF_TERM tag) {
+static ERL_NIF_TERM submit_input(ErlNifEnv *env, struct engine *e, pam_pps_input *input, const ErlNifPid *pid, ERL_NIF_TERM tag,
+	ERL_NIF_TERM context) {
 	pam_pps_engine *engine = hold(env, e);
 	if(!engine) {
 		pam_pps_input_free(input);
 		return enif_make_tuple2(env, atom_error, atom_result[PAM_PPS_RESULT_CLOSED]);
 	}
-	struct job *job = enif_alloc(sizeof *job);
-	job->engine = e;
+	struct outcome *o = enif_alloc_resource(outcome_type, sizeof *o);
+	*o = (struct outcome){.engine = e, .env = enif_alloc_env(), .pid = *pid};
 	enif_keep_resource(e);
-	job->env = enif_alloc_env();
-	job->tag = enif_make_copy(job->env, tag);
-	job->pid = *pid;
-	pam_pps_result result = pam_pps_engine_submit(engine, now(), input, completed, job);
+	/* Copied at once. */
+	o->said = enif_make_copy(o->env, enif_make_tuple2(env, tag, context));
+	pam_pps_result result = pam_pps_engine_submit(engine, now(), input, completed, o);
 	release(e);
 	if(result == PAM_PPS_RESULT_OK)
 		return atom_ok;
-	enif_free_env(job->env);
-	enif_release_resource(e);
-	enif_free(job);
+	enif_release_resource(o);
 	return error_of(env, result, NULL);
 }
 
@@ -438,8 +426,6 @@ static ERL_NIF_TERM nif_statistics(ErlNifEnv *env, int argc, const ERL_NIF_TERM 
 /* An input from a kind and what it says, iodata or #xmlel{}; NULL if they make no sense. */
 static pam_pps_input *input_of(ErlNifEnv *env, ERL_NIF_TERM kind_term, ERL_NIF_TERM data_term) {
 	ErlNifBinary data;
-	struct text text = {0};
-	pam_pps_input *input = NULL;
 	int kind = find(kind_term, atom_input, COUNT(atom_input));
 	if(kind < 0)
 		return NULL;
@@ -449,16 +435,15 @@ static pam_pps_input *input_of(ErlNifEnv *env, ERL_NIF_TERM kind_term, ERL_NIF_T
 		consume(env, data.size);
 		return pam_pps_input_new((uint32_t)kind + 1, data.data, data.size);
 	}
-	if(element_write(env, data_term, &text)) {
-		consume(env, text.len);
-		input = pam_pps_input_new((uint32_t)kind + 1, (const uint8_t *)text.data, text.len);
-	}
-	text_free(&text);
-	return input;
+	const struct text *text = element_write(env, data_term);
+	if(!text)
+		return NULL;
+	consume(env, text->len);
+	return pam_pps_input_new((uint32_t)kind + 1, (const uint8_t *)text->data, text->len);
 }
 
-/* submit(Engine, Kind, Data, Extra, Privileged, Pid, Tag) -> ok | {error, Reason}
- * Pid gets {pam_pps, Tag, Outcome} after the commit. */
+/* submit(Engine, Kind, Data, Extra, Privileged, Pid, Tag, Context) -> ok | {error, Reason}
+ * Pid gets {pam_pps, [Outcome]} after the commit. */
 static ERL_NIF_TERM nif_submit(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
 	(void)argc;
 	struct engine *e;
@@ -474,7 +459,7 @@ static ERL_NIF_TERM nif_submit(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
 		return enif_make_tuple2(env, atom_error, atom_result[PAM_PPS_RESULT_INVALID_ARGUMENT]);
 	}
 	pam_pps_input_set_privileged(input, privileged);
-	return submit_input(env, e, input, &pid, argv[6]);
+	return submit_input(env, e, input, &pid, argv[6], argv[7]);
 }
 
 /* handle(Engine, Kind, Data) -> {ok, Outcome} | {error, Reason}. Waits for the commit. */
@@ -496,7 +481,11 @@ static ERL_NIF_TERM nif_handle(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
 	pam_pps_input_free(input);
 	if(result != PAM_PPS_RESULT_OK)
 		return error_of(env, result, NULL);
-	return enif_make_tuple2(env, atom_ok, outcome_term(env, outcome, NULL));
+	struct outcome *o = enif_alloc_resource(outcome_type, sizeof *o);
+	*o = (struct outcome){.outcome = outcome};
+	ERL_NIF_TERM term = enif_make_resource(env, o);
+	enif_release_resource(o);
+	return enif_make_tuple2(env, atom_ok, term);
 }
 
 #define GROUPS 64
@@ -569,17 +558,39 @@ static bool add_fact(ErlNifEnv *env, pam_pps_input *input, ERL_NIF_TERM term) {
 	       PAM_PPS_RESULT_OK;
 }
 
-/* resubmit(Outcome, Facts, Pid, Tag) -> ok | {error, Reason}. Gives the input of an outcome with needs back, with the facts. */
+/* What was said of an outcome on submission: the tag is the first, the context the second. */
+static bool get_said(ErlNifEnv *env, ERL_NIF_TERM term, const ERL_NIF_TERM **said) {
+	struct outcome *o;
+	int arity;
+	return get_outcome(env, term, &o) && o->env && enif_get_tuple(o->env, o->said, &arity, said);
+}
+
+/* tag(Outcome) -> Tag */
+static ERL_NIF_TERM nif_tag(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc;
+	const ERL_NIF_TERM *said;
+	return get_said(env, argv[0], &said) ? enif_make_copy(env, said[0]) : enif_make_badarg(env);
+}
+
+/* context(Outcome) -> Context */
+static ERL_NIF_TERM nif_context(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc;
+	const ERL_NIF_TERM *said;
+	return get_said(env, argv[0], &said) ? enif_make_copy(env, said[1]) : enif_make_badarg(env);
+}
+
+/* resubmit(Outcome, Facts, Pid, Tag) -> ok | {error, Reason}. Gives the input of an outcome with needs back, with the facts.
+ * The context stays. */
 static ERL_NIF_TERM nif_resubmit(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
 	(void)argc;
 	struct outcome *o;
 	ErlNifPid pid;
-	if(!enif_get_resource(env, argv[0], outcome_type, (void **)&o) || !enif_is_list(env, argv[1]) ||
+	if(!get_outcome(env, argv[0], &o) || !enif_is_list(env, argv[1]) ||
 		!enif_get_local_pid(env, argv[2], &pid))
 		return enif_make_badarg(env);
-	enif_mutex_lock(o->lock);
+	enif_mutex_lock(lock_of(o));
 	pam_pps_input *input = o->engine ? pam_pps_outcome_take_input(o->outcome) : NULL;
-	enif_mutex_unlock(o->lock);
+	enif_mutex_unlock(lock_of(o));
 	if(!input)
 		return enif_make_tuple2(env, atom_error, atom_result[PAM_PPS_RESULT_INVALID_ARGUMENT]);
 	ERL_NIF_TERM head, list = argv[1];
@@ -588,17 +599,12 @@ static ERL_NIF_TERM nif_resubmit(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
 			pam_pps_input_free(input);
 			return enif_make_tuple2(env, atom_error, atom_result[PAM_PPS_RESULT_INVALID_ARGUMENT]);
 		}
-	return submit_input(env, o->engine, input, &pid, argv[3]);
+	/* As a term of this call: copying it twice is rare enough. */
+	ERL_NIF_TERM context = nif_context(env, 1, argv);
+	return submit_input(env, o->engine, input, &pid, argv[3], context);
 }
 
 /* -- outcomes ------------------------------------------------------------------------------------------------------ */
-
-static ERL_NIF_TERM event_term(ErlNifEnv *env, const pam_pps_outcome *o, size_t i) {
-	ERL_NIF_TERM parts[] = {atom_event, binary_of(env, pam_pps_outcome_event(o, i)), binary_of(env, pam_pps_outcome_jid(o, i)),
-		binary_of(env, pam_pps_outcome_node(o, i)), binary_of(env, pam_pps_outcome_item(o, i)),
-		binary_of(env, pam_pps_outcome_other_jid(o, i)), binary_of(env, pam_pps_outcome_stanza(o, i))};
-	return enif_make_tuple_from_array(env, parts, COUNT(parts));
-}
 
 static ERL_NIF_TERM need_term(ErlNifEnv *env, const pam_pps_outcome *o, size_t i) {
 	uint32_t kind = pam_pps_outcome_need_kind(o, i);
@@ -614,13 +620,13 @@ static ERL_NIF_TERM stanza_term(ErlNifEnv *env, pam_pps_slice stanza) {
 }
 
 /* decisions(Outcome) -> [pass | {route, Stanza} | {multicast, Place, Id, Stanza, Count} | {need, Kind, Jid, Other} |
- *                        {wake, Time} | {event, Name, Service, Node, Item, Actor, Item} | {reply, Text}] */
+ *                        {wake, Time} | {event, Place, Name, Service} | {reply, Text}] */
 static ERL_NIF_TERM nif_decisions(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
 	(void)argc;
 	struct outcome *o;
-	if(!enif_get_resource(env, argv[0], outcome_type, (void **)&o))
+	if(!get_outcome(env, argv[0], &o))
 		return enif_make_badarg(env);
-	enif_mutex_lock(o->lock);
+	enif_mutex_lock(lock_of(o));
 	ERL_NIF_TERM list = enif_make_list(env, 0);
 	size_t bytes = 0;
 	for(size_t i = pam_pps_outcome_count(o->outcome); i-- > 0;) {
@@ -639,15 +645,36 @@ static ERL_NIF_TERM nif_decisions(ErlNifEnv *env, int argc, const ERL_NIF_TERM a
 		case PAM_PPS_DECISION_WAKE:
 			term = enif_make_tuple2(env, atom_wake, enif_make_int64(env, pam_pps_outcome_time(o->outcome, i)));
 			break;
-		case PAM_PPS_DECISION_EVENT: term = event_term(env, o->outcome, i); break;
+		case PAM_PPS_DECISION_EVENT:
+			term = enif_make_tuple4(env, atom_event, enif_make_uint64(env, i), binary_of(env, pam_pps_outcome_event(o->outcome, i)),
+				binary_of(env, pam_pps_outcome_jid(o->outcome, i)));
+			break;
 		case PAM_PPS_DECISION_REPLY: term = enif_make_tuple2(env, atom_reply, binary_of(env, stanza)); break;
 		default: continue;
 		}
 		list = enif_make_list_cell(env, term, list);
 	}
-	enif_mutex_unlock(o->lock);
+	enif_mutex_unlock(lock_of(o));
 	consume(env, bytes);
 	return list;
+}
+
+/* event(Outcome, Place) -> {event, Name, Service, Node, Item, Actor, Payload}; the payload as a stanza is */
+static ERL_NIF_TERM nif_event(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc;
+	struct outcome *o;
+	ErlNifUInt64 place;
+	if(!get_outcome(env, argv[0], &o) || !enif_get_uint64(env, argv[1], &place))
+		return enif_make_badarg(env);
+	enif_mutex_lock(lock_of(o));
+	pam_pps_slice payload = pam_pps_outcome_stanza(o->outcome, place);
+	ERL_NIF_TERM parts[] = {atom_event, binary_of(env, pam_pps_outcome_event(o->outcome, place)),
+		binary_of(env, pam_pps_outcome_jid(o->outcome, place)), binary_of(env, pam_pps_outcome_node(o->outcome, place)),
+		binary_of(env, pam_pps_outcome_item(o->outcome, place)), binary_of(env, pam_pps_outcome_other_jid(o->outcome, place)),
+		stanza_term(env, payload)};
+	enif_mutex_unlock(lock_of(o));
+	consume(env, payload.len);
+	return enif_make_tuple_from_array(env, parts, COUNT(parts));
 }
 
 /* element(Xml) -> #xmlel{} | error */
@@ -666,10 +693,10 @@ static ERL_NIF_TERM nif_recipients(ErlNifEnv *env, int argc, const ERL_NIF_TERM 
 	(void)argc;
 	struct outcome *o;
 	ErlNifUInt64 place, from, count;
-	if(!enif_get_resource(env, argv[0], outcome_type, (void **)&o) || !enif_get_uint64(env, argv[1], &place) ||
+	if(!get_outcome(env, argv[0], &o) || !enif_get_uint64(env, argv[1], &place) ||
 		!enif_get_uint64(env, argv[2], &from) || !enif_get_uint64(env, argv[3], &count))
 		return enif_make_badarg(env);
-	enif_mutex_lock(o->lock);
+	enif_mutex_lock(lock_of(o));
 	size_t total = pam_pps_outcome_recipient_count(o->outcome, place), end;
 	end = from >= total ? from : count > total - from ? total : from + count;
 	ERL_NIF_TERM list = enif_make_list(env, 0);
@@ -679,7 +706,7 @@ static ERL_NIF_TERM nif_recipients(ErlNifEnv *env, int argc, const ERL_NIF_TERM 
 		bytes += jid.len + 64;
 		list = enif_make_list_cell(env, binary_of(env, jid), list);
 	}
-	enif_mutex_unlock(o->lock);
+	enif_mutex_unlock(lock_of(o));
 	consume(env, bytes);
 	return list;
 }
@@ -747,6 +774,9 @@ static int prepare(ErlNifEnv *env) {
 	atom_undefined = enif_make_atom(env, "undefined");
 	atom_wake = enif_make_atom(env, "wake");
 	element_load(env);
+	for(size_t i = 0; i < LOCKS; i++)
+		if(!locks[i] && !(locks[i] = enif_mutex_create("pam_pps_outcome")))
+			return -1;
 	if(!listener.lock)
 		listener.lock = enif_mutex_create("pam_pps_log");
 	return listener.lock && pam_pps_log_sink(log_sink, NULL) == PAM_PPS_RESULT_OK ? 0 : -1;
@@ -770,9 +800,12 @@ static ErlNifFunc functions[] = {
 	{"features", 3, nif_features, ERL_NIF_DIRTY_JOB_IO_BOUND},
 	{"statistics", 1, nif_statistics, ERL_NIF_DIRTY_JOB_IO_BOUND},
 	{"handle", 3, nif_handle, ERL_NIF_DIRTY_JOB_IO_BOUND},
-	{"submit", 7, nif_submit, 0},
+	{"submit", 8, nif_submit, 0},
 	{"resubmit", 4, nif_resubmit, 0},
+	{"tag", 1, nif_tag, 0},
+	{"context", 1, nif_context, 0},
 	{"decisions", 1, nif_decisions, 0},
+	{"event", 2, nif_event, 0},
 	{"element", 1, nif_element, 0},
 	{"recipients", 4, nif_recipients, 0},
 	{"log", 1, nif_log, 0},

@@ -446,8 +446,8 @@ submit(Stanza, More) ->
     pam_pps:submit(stanza, bare(xmpp:get_to(Stanza)), xmpp:encode(Stanza), More).
 
 -spec bare(jid()) -> binary().
-bare(#jid{luser = User, lserver = Server}) ->
-    jid:encode({User, Server, <<>>}).
+bare(#jid{luser = <<>>, lserver = Server}) -> Server;
+bare(#jid{luser = User, lserver = Server}) -> jid:encode({User, Server, <<>>}).
 
 -spec serve(binary(), gen_mod:opts()) -> ok | {error, term()}.
 serve(Host, Opts) ->

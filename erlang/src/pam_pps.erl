@@ -16,7 +16,7 @@
 -export([start_link/0]).
 %% gen_server
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
--export_type([kind/0, context/0, tag/0]).
+-export_type([kind/0, context/0, about/0, tag/0]).
 
 -include("logger.hrl").
 -include("xmpp.hrl").
@@ -25,8 +25,10 @@
 %% What an outcome is about: a stanza that was taken from its way and may have to go on, a process that waits, or a room's list
 %% that the engine's is added to.
 -type context() :: none | {taken, stanza()} | {call, reference(), Id :: binary()} | {list, Answer :: iq(), Id :: binary()}.
+%% What of it is always wanted: of a request, the attributes that make a stanza the answer to it, and that answer.
+-type about() :: none | taken | {taken, Answer :: [attr()], iq()} | {call, reference(), Id :: binary()} | {list, Id :: binary()}.
 %% Where an outcome goes, how often facts were asked for, and what it is about.
--type tag() :: {Worker :: atom(), Rounds :: non_neg_integer(), context()}.
+-type tag() :: {Worker :: atom(), Rounds :: non_neg_integer(), about()}.
 
 -record(state, {engine :: pam_pps_nif:engine() | undefined,
 		users = [] :: [binary()],
@@ -105,18 +107,19 @@ submit(Kind, Lane, Data) ->
 	     #{context => context(), extra => binary(), privileged => boolean()}) -> ok | {error, pam_pps_nif:reason()}.
 submit(Kind, Lane, Data, More) ->
     Worker = pam_pps_worker:name(Lane),
-    Tag = {Worker, 0, maps:get(context, More, none)},
+    Context = maps:get(context, More, none),
+    Tag = {Worker, 0, about(Context, Data)},
     Extra = maps:get(extra, More, <<>>),
     Privileged = maps:get(privileged, More, false),
     case {engine(), whereis(Worker)} of
 	{undefined, _} -> {error, closed};
 	{_, undefined} -> {error, busy};
-	{Engine, Pid} -> pam_pps_nif:submit(Engine, Kind, Data, Extra, Privileged, Pid, Tag)
+	{Engine, Pid} -> pam_pps_nif:submit(Engine, Kind, Data, Extra, Privileged, Pid, Tag, Context)
     end.
 
 %% @doc Sends an IQ to a service as if it had come over the wire, and waits for the answer. What the engine tells modules of
 %% is given to the caller, who runs their hooks.
--spec ask(iq(), boolean()) -> {ok, iq(), [pam_pps_nif:decision()]} | {error, term()}.
+-spec ask(iq(), boolean()) -> {ok, iq(), [pam_pps_nif:event()]} | {error, term()}.
 ask(#iq{to = To} = IQ, Privileged) ->
     Id = <<"service-", (p1_rand:get_string())/binary>>,
     Data = xmpp:encode(IQ#iq{id = Id}),
@@ -153,10 +156,10 @@ statistics() ->
 -spec resubmit(pam_pps_nif:outcome(), [pam_pps_nif:fact()], tag()) -> ok | {error, pam_pps_nif:reason()}.
 resubmit(_Outcome, _Facts, {_, Rounds, _}) when Rounds >= ?MAX_ROUNDS ->
     {error, too_many_needs};
-resubmit(Outcome, Facts, {Worker, Rounds, Context}) ->
+resubmit(Outcome, Facts, {Worker, Rounds, About}) ->
     case whereis(Worker) of
 	undefined -> {error, busy};
-	Pid -> pam_pps_nif:resubmit(Outcome, Facts, Pid, {Worker, Rounds + 1, Context})
+	Pid -> pam_pps_nif:resubmit(Outcome, Facts, Pid, {Worker, Rounds + 1, About})
     end.
 
 %% @doc The engine wants a tick at that time.
@@ -279,6 +282,20 @@ tick() ->
     _ = submit(tick, <<>>, <<>>),
     ok.
 
+-spec about(context(), iodata() | xmlel()) -> about().
+about({taken, #iq{id = Id, from = From, to = To}}, #xmlel{attrs = Attrs}) ->
+    {taken, answered(Attrs, []), #iq{type = result, id = Id, from = To, to = From}};
+about({taken, _}, _) -> taken;
+about({list, _, Id}, _) -> {list, Id};
+about(Context, _) -> Context.
+
+-spec answered([attr()], [attr()]) -> [attr()].
+answered([{<<"id">>, _} = Id | Rest], Answer) -> answered(Rest, [Id | Answer]);
+answered([{<<"from">>, From} | Rest], Answer) -> answered(Rest, [{<<"to">>, From} | Answer]);
+answered([{<<"to">>, To} | Rest], Answer) -> answered(Rest, [{<<"from">>, To} | Answer]);
+answered([_ | Rest], Answer) -> answered(Rest, Answer);
+answered([], Answer) -> Answer.
+
 -spec engine() -> pam_pps_nif:engine() | undefined.
 engine() ->
     persistent_term:get(?ENGINE, undefined).
@@ -291,7 +308,7 @@ with_engine(F) ->
     end.
 
 -spec call(pam_pps_nif:input(), binary(), iodata() | xmlel(), binary(), boolean(), timeout()) ->
-	  {ok, term(), [pam_pps_nif:decision()]} | {error, term()}.
+	  {ok, term(), [pam_pps_nif:event()]} | {error, term()}.
 call(Kind, Lane, Data, Id, Privileged, Timeout) ->
     Ref = erlang:monitor(process, pam_pps_worker:name(Lane), [{alias, reply_demonitor}]),
     case submit(Kind, Lane, Data, #{context => {call, Ref, Id}, privileged => Privileged}) of

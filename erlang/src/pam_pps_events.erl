@@ -5,7 +5,8 @@
 -module(pam_pps_events).
 -behaviour(gen_server).
 
--export([names/0, fire/1, run/1]).
+-export([names/0, wanted/3, fire_wanted/1, fire/1, run/1]).
+-export_type([wanted/0]).
 %% supervisor
 -export([start_link/1]).
 %% gen_server
@@ -16,6 +17,9 @@
 
 -define(COUNT, 8).
 
+%% Where events are, the last first, by the process that runs their hooks.
+-type wanted() :: #{atom() => [{pam_pps_nif:outcome(), Place :: non_neg_integer()}]}.
+
 -spec names() -> [atom()].
 names() ->
     [name(N) || N <- lists:seq(0, ?COUNT - 1)].
@@ -24,17 +28,29 @@ names() ->
 start_link(Name) ->
     gen_server:start_link({local, Name}, ?MODULE, [], []).
 
-%% @doc Has the hooks run, if any module waits for them. All events are of one outcome.
--spec fire([pam_pps_nif:decision()]) -> ok.
-fire(Events) ->
-    case [Event || Event <- Events, is_wanted(Event)] of
-	[] -> ok;
-	[{event, _, Service, _, _, _, _} | _] = Wanted ->
-	    gen_server:cast(name(erlang:phash2(Service, ?COUNT)), {run, Wanted})
+%% @doc Adds an event to those whose hooks are to be run, if any module waits for it.
+-spec wanted(pam_pps_nif:decision(), pam_pps_nif:outcome(), wanted()) -> wanted().
+wanted({event, Place, Name, Service}, Outcome, Wanted) ->
+    case is_wanted(Name, Service) of
+	true ->
+	    Process = name_for(Service),
+	    Wanted#{Process => [{Outcome, Place} | maps:get(Process, Wanted, [])]};
+	false -> Wanted
     end.
 
+%% @doc Has their hooks run.
+-spec fire_wanted(wanted()) -> ok.
+fire_wanted(Wanted) ->
+    _ = [gen_server:cast(Process, {run_wanted, lists:reverse(Places)}) || {Process, Places} <- maps:to_list(Wanted)],
+    ok.
+
+%% @doc Has the hooks of events of one service run.
+-spec fire([pam_pps_nif:event()]) -> ok.
+fire([]) -> ok;
+fire([{event, _, Service, _, _, _, _} | _] = Events) -> gen_server:cast(name_for(Service), {run, Events}).
+
 %% @doc Runs the hooks in the calling process.
--spec run([pam_pps_nif:decision()]) -> ok.
+-spec run([pam_pps_nif:event()]) -> ok.
 run(Events) ->
     lists:foreach(fun run_event/1, Events).
 
@@ -50,7 +66,11 @@ init([]) ->
 handle_call(_Request, _From, State) ->
     {reply, ok, State}.
 
--spec handle_cast({run, [pam_pps_nif:decision()]}, undefined) -> {noreply, undefined}.
+-spec handle_cast({run_wanted, [{pam_pps_nif:outcome(), non_neg_integer()}]} | {run, [pam_pps_nif:event()]}, undefined) ->
+	  {noreply, undefined}.
+handle_cast({run_wanted, Places}, State) ->
+    run_places(Places),
+    {noreply, State};
 handle_cast({run, Events}, State) ->
     run(Events),
     {noreply, State}.
@@ -58,6 +78,17 @@ handle_cast({run, Events}, State) ->
 %%%===================================================================
 %%% Internal functions
 %%%===================================================================
+
+-spec run_places([{pam_pps_nif:outcome(), non_neg_integer()}]) -> ok.
+run_places([{Outcome, Place} | Rest]) ->
+    run_event(pam_pps_nif:event(Outcome, Place)),
+    run_places(Rest);
+run_places([]) ->
+    ok.
+
+-spec name_for(binary()) -> atom().
+name_for(Service) ->
+    name(erlang:phash2(Service, ?COUNT)).
 
 -spec name(non_neg_integer()) -> atom().
 name(0) -> pam_pps_events_0;
@@ -78,17 +109,18 @@ hook(<<"subscription-added">>) -> pubsub_subscribe_node;
 hook(<<"subscription-removed">>) -> pubsub_unsubscribe_node;
 hook(_) -> undefined.
 
+%% The engine has prepared the address.
 -spec server_host(binary()) -> binary() | undefined.
 server_host(Service) ->
-    #jid{lserver = Domain} = pam_pps_jid:decode(Service),
-    case pam_pps:domain(Domain) of
+    [Bare | _] = binary:split(Service, <<"/">>),
+    case pam_pps:domain(lists:last(binary:split(Bare, <<"@">>))) of
 	{_, ServerHost} -> ServerHost;
 	undefined -> undefined
     end.
 
 %% Most servers have no module that listens, and most events are published items.
--spec is_wanted(pam_pps_nif:decision()) -> boolean().
-is_wanted({event, Name, Service, _, _, _, _}) ->
+-spec is_wanted(binary(), binary()) -> boolean().
+is_wanted(Name, Service) ->
     try ets:lookup(hooks, {hook(Name), server_host(Service)}) of
 	[] -> false;
 	[{_, Handlers}] -> Handlers /= [];
@@ -96,7 +128,7 @@ is_wanted({event, Name, Service, _, _, _, _}) ->
     catch error:badarg -> true
     end.
 
--spec run_event(pam_pps_nif:decision()) -> ok.
+-spec run_event(pam_pps_nif:event()) -> ok.
 run_event({event, Name, Service, Node, Item, Actor, Payload}) ->
     case {hook(Name), server_host(Service)} of
 	{Hook, ServerHost} when Hook /= undefined, ServerHost /= undefined ->
@@ -114,7 +146,7 @@ run_event({event, Name, Service, Node, Item, Actor, Payload}) ->
 actor(<<>>, Service) -> pam_pps_jid:decode(Service);
 actor(Actor, _Service) -> pam_pps_jid:decode(Actor).
 
--spec arguments(atom(), binary(), jid(), binary(), binary(), jid(), binary()) -> [term()].
+-spec arguments(atom(), binary(), jid(), binary(), binary(), jid(), xmlel() | binary()) -> [term()].
 arguments(pubsub_publish_item, ServerHost, Service, Node, Item, Actor, Payload) ->
     [ServerHost, Node, Actor, Service, Item, payload(Payload)];
 arguments(pubsub_delete_item, ServerHost, Service, Node, Item, Actor, _) ->
@@ -131,9 +163,7 @@ arguments(_, ServerHost, Service, Node, _, Actor, _) ->
 host(#jid{luser = <<>>, lserver = Domain}) -> Domain;
 host(Account) -> jid:tolower(jid:remove_resource(Account)).
 
--spec payload(binary()) -> [xmlel()].
-payload(<<>>) ->
-    [];
-payload(Item) ->
-    #xmlel{children = Children} = pam_pps_nif:element(Item),
-    [El || #xmlel{} = El <- Children].
+%% What is in an item.
+-spec payload(xmlel() | binary()) -> [xmlel()].
+payload(#xmlel{children = Children}) -> [El || #xmlel{} = El <- Children];
+payload(<<>>) -> [].

@@ -1,9 +1,9 @@
 %%% @doc The functions of c_src/pam_pps_nif.c. What they promise about memory and threads is in include/pam_pps.h.
 -module(pam_pps_nif).
 
--export([open/1, close/1, serve/4, unserve/2, features/3, statistics/1, handle/3, submit/7, resubmit/4, decisions/1,
-	 element/1, recipients/4, log/1, version/0]).
--export_type([engine/0, outcome/0, reason/0, input/0, need/0, affiliation/0, fact/0, decision/0]).
+-export([open/1, close/1, serve/4, unserve/2, features/3, statistics/1, handle/3, submit/8, resubmit/4, tag/1, context/1,
+	 decisions/1, event/2, element/1, recipients/4, log/1, version/0]).
+-export_type([engine/0, outcome/0, reason/0, input/0, need/0, affiliation/0, fact/0, decision/0, event/0]).
 
 -include("xmpp.hrl").
 
@@ -24,9 +24,11 @@
 		    {multicast, Place :: non_neg_integer(), Id :: binary(), xmlel() | binary(), Count :: non_neg_integer()} |
 		    {need, need(), binary(), binary()} |
 		    {wake, integer()} |
-		    {event, Name :: binary(), Service :: binary(), Node :: binary(), Item :: binary(), Actor :: binary(),
-		     Payload :: binary()} |
+		    {event, Place :: non_neg_integer(), Name :: binary(), Service :: binary()} |
 		    {reply, binary()}.
+%% The payload is empty text where there is none.
+-type event() :: {event, Name :: binary(), Service :: binary(), Node :: binary(), Item :: binary(), Actor :: binary(),
+		  Payload :: xmlel() | binary()}.
 
 %% @doc Opens an engine on the store that the options name.
 -spec open([{binary(), binary()}]) -> {ok, engine()} | {error, reason()}.
@@ -52,13 +54,26 @@ statistics(_Engine) -> erlang:nif_error(not_loaded).
 -spec handle(engine(), input(), iodata() | xmlel()) -> {ok, outcome()} | {error, reason()}.
 handle(_Engine, _Kind, _Data) -> erlang:nif_error(not_loaded).
 
-%% @doc Queues one input; Pid gets `{pam_pps, [{Tag, Outcome}]}' after the commit, with what else was finished with it.
--spec submit(engine(), input(), iodata() | xmlel(), binary(), boolean(), pid(), term()) -> ok | {error, reason()}.
-submit(_Engine, _Kind, _Data, _Extra, _Privileged, _Pid, _Tag) -> erlang:nif_error(not_loaded).
+%% @doc Queues one input; Pid gets `{pam_pps, [Outcome]}' after the commit, with what else was finished with it. The tag is copied
+%% each time it is asked for, so it is short; the context need not be.
+-spec submit(engine(), input(), iodata() | xmlel(), binary(), boolean(), pid(), Tag :: term(), Context :: term()) ->
+	  ok | {error, reason()}.
+submit(_Engine, _Kind, _Data, _Extra, _Privileged, _Pid, _Tag, _Context) -> erlang:nif_error(not_loaded).
 
-%% @doc Gives the input of an outcome with needs back, with the facts.
+%% @doc Gives the input of an outcome with needs back, with the facts. The context stays.
 -spec resubmit(outcome(), [fact()], pid(), term()) -> ok | {error, reason()}.
 resubmit(_Outcome, _Facts, _Pid, _Tag) -> erlang:nif_error(not_loaded).
+
+%% @doc What was said of an input when it was submitted. Fails for what was handled.
+-spec tag(outcome()) -> term().
+tag(_Outcome) -> erlang:nif_error(not_loaded).
+
+-spec context(outcome()) -> term().
+context(_Outcome) -> erlang:nif_error(not_loaded).
+
+%% @doc The event at a place among the decisions.
+-spec event(outcome(), non_neg_integer()) -> event().
+event(_Outcome, _Place) -> erlang:nif_error(not_loaded).
 
 -spec decisions(outcome()) -> [decision()].
 decisions(_Outcome) -> erlang:nif_error(not_loaded).

@@ -24,8 +24,11 @@
 -type parcel() :: stanza() | {stanza(), Id :: binary(), [{non_neg_integer(), Jid :: binary()}]}.
 
 %% What is to be sent, by the worker that has to send it, the last first; and how many stanzas that are.
--record(out, {parcels = #{} :: #{atom() => [parcel()]}, count = 0 :: non_neg_integer()}).
--record(done, {out = #out{} :: #out{}, reply = none :: none | stanza() | binary(), events = [] :: [pam_pps_nif:decision()]}).
+%% And what modules are to be told of.
+-record(out, {parcels = #{} :: #{atom() => [parcel()]}, count = 0 :: non_neg_integer(), events = #{} :: pam_pps_events:wanted()}).
+%% An outcome that is being carried out, and what it is about.
+-record(done, {outcome :: pam_pps_nif:outcome(), about :: pam_pps:about(), out :: #out{}, reply = none :: none | stanza() | binary(),
+	       events = [] :: [pam_pps_nif:event()]}).
 
 %%%===================================================================
 %%% API
@@ -46,9 +49,9 @@ start_link(Name) ->
     gen_server:start_link({local, Name}, ?MODULE, [], [{spawn_opt, [{min_heap_size, ?MIN_HEAP}]}]).
 
 %% @doc Carries out the decisions of an outcome without needs.
--spec carry_out([pam_pps_nif:decision()], pam_pps:context(), pam_pps_nif:outcome()) -> ok.
-carry_out(Decisions, Context, Outcome) ->
-    hand_over(carry_out(Decisions, Context, Outcome, #out{})).
+-spec carry_out([pam_pps_nif:decision()], pam_pps:about(), pam_pps_nif:outcome()) -> ok.
+carry_out(Decisions, About, Outcome) ->
+    hand_over(carry_out(Decisions, About, Outcome, #out{})).
 
 %% @doc Answers when the engine could not.
 -spec refuse(pam_pps:context()) -> ok.
@@ -109,18 +112,19 @@ workers() ->
 	Workers -> Workers
     end.
 
--spec all_finished([{pam_pps:tag(), pam_pps_nif:outcome()}], #out{}) -> #out{}.
-all_finished([Finished | Rest], Out) ->
-    all_finished(Rest, finished(Finished, Out));
+-spec all_finished([pam_pps_nif:outcome()], #out{}) -> #out{}.
+all_finished([Outcome | Rest], Out) ->
+    all_finished(Rest, finished(Outcome, Out));
 all_finished([], Out) ->
     Out.
 
--spec finished({pam_pps:tag(), pam_pps_nif:outcome()}, #out{}) -> #out{}.
-finished({{_, _, Context} = Tag, Outcome}, Out) ->
+-spec finished(pam_pps_nif:outcome(), #out{}) -> #out{}.
+finished(Outcome, Out) ->
     try
+	{_, _, About} = Tag = pam_pps_nif:tag(Outcome),
 	Decisions = pam_pps_nif:decisions(Outcome),
 	case [Need || {need, _, _, _} = Need <- Decisions] of
-	    [] -> carry_out(Decisions, Context, Outcome, Out);
+	    [] -> carry_out(Decisions, About, Outcome, Out);
 	    %% Facts may come from a slow database. What else there is for this service waits inside the engine.
 	    Needs ->
 		_ = spawn(?MODULE, answer_needs, [Tag, Outcome, Needs]),
@@ -132,72 +136,75 @@ finished({{_, _, Context} = Tag, Outcome}, Out) ->
     end.
 
 -spec answer_needs(pam_pps:tag(), pam_pps_nif:outcome(), [pam_pps_nif:decision()]) -> ok.
-answer_needs({_, _, Context} = Tag, Outcome, Needs) ->
+answer_needs(Tag, Outcome, Needs) ->
     case pam_pps:resubmit(Outcome, [pam_pps_facts:answer(Need) || Need <- Needs], Tag) of
 	ok -> ok;
 	{error, Reason} ->
 	    ?ERROR_MSG("The engine does not take facts: ~p", [Reason]),
-	    refuse(Context)
+	    refuse(pam_pps_nif:context(Outcome))
     end.
 
--spec carry_out([pam_pps_nif:decision()], pam_pps:context(), pam_pps_nif:outcome(), #out{}) -> #out{}.
-carry_out(Decisions, Context, Outcome, Out) ->
-    Done = decisions(Decisions, Context, Outcome, #done{out = Out}),
-    finish(Context, Done),
+-spec carry_out([pam_pps_nif:decision()], pam_pps:about(), pam_pps_nif:outcome(), #out{}) -> #out{}.
+carry_out(Decisions, About, Outcome, Out) ->
+    Done = decisions(Decisions, #done{outcome = Outcome, about = About, out = Out}),
+    finish(About, Done),
     Done#done.out.
 
--spec decisions([pam_pps_nif:decision()], pam_pps:context(), pam_pps_nif:outcome(), #done{}) -> #done{}.
-decisions([Decision | Rest], Context, Outcome, Done) ->
-    decisions(Rest, Context, Outcome, decision(Decision, Context, Outcome, Done));
-decisions([], _Context, _Outcome, Done) ->
+-spec decisions([pam_pps_nif:decision()], #done{}) -> #done{}.
+decisions([Decision | Rest], Done) ->
+    decisions(Rest, decision(Decision, Done));
+decisions([], Done) ->
     Done.
 
--spec decision(pam_pps_nif:decision(), pam_pps:context(), pam_pps_nif:outcome(), #done{}) -> #done{}.
-decision({route, El}, Context, _Outcome, Done) ->
-    case decode(El, Context) of
-	{ok, Stanza} -> route(Stanza, Context, Done);
+-spec decision(pam_pps_nif:decision(), #done{}) -> #done{}.
+decision({route, El}, #done{about = About} = Done) ->
+    case decode(El, About) of
+	{ok, Stanza} -> route(Stanza, About, Done);
 	error -> Done
     end;
-decision({multicast, Place, Id, El, Count}, Context, Outcome, #done{out = Out} = Done) ->
-    case decode(El, Context) of
+decision({multicast, Place, Id, El, Count}, #done{about = About, outcome = Outcome, out = Out} = Done) ->
+    case decode(El, About) of
 	{ok, Stanza} -> Done#done{out = multicast({Outcome, Place, Id, Stanza, Count}, 0, Out)};
 	error -> Done
     end;
-decision({wake, Time}, _Context, _Outcome, Done) ->
+decision({wake, Time}, Done) ->
     pam_pps:wake_at(Time),
     Done;
-decision({event, _, _, _, _, _, _} = Event, _Context, _Outcome, #done{events = Events} = Done) ->
-    Done#done{events = [Event | Events]};
-decision({reply, Text}, _Context, _Outcome, Done) ->
+%% Who called runs the hooks himself.
+decision({event, Place, _, _}, #done{about = {call, _, _}, outcome = Outcome, events = Events} = Done) ->
+    Done#done{events = [pam_pps_nif:event(Outcome, Place) | Events]};
+decision({event, _, _, _} = Event, #done{outcome = Outcome, out = #out{events = Events} = Out} = Done) ->
+    Done#done{out = Out#out{events = pam_pps_events:wanted(Event, Outcome, Events)}};
+decision({reply, Text}, Done) ->
     Done#done{reply = Text};
-decision(pass, {taken, Stanza}, _Outcome, Done) ->
+decision(pass, #done{about = About, outcome = Outcome} = Done) when About == taken; element(1, About) == taken ->
+    {taken, Stanza} = pam_pps_nif:context(Outcome),
     mod_pam_pps:pass_on(Stanza),
     Done;
-decision(_, _Context, _Outcome, Done) ->
+decision(_, Done) ->
     Done.
 
--spec finish(pam_pps:context(), #done{}) -> ok.
+-spec finish(pam_pps:about(), #done{}) -> ok.
 finish({call, Ref, _}, #done{reply = Reply, events = Events}) ->
     Ref ! {Ref, Reply, lists:reverse(Events)},
     ok;
-finish({list, Answer, _}, #done{reply = Reply}) ->
+finish({list, _}, #done{reply = Reply, outcome = Outcome}) ->
+    {list, Answer, _} = pam_pps_nif:context(Outcome),
     pam_pps_rooms:listed(Answer, Reply);
-finish(_Context, #done{events = []}) ->
-    ok;
-finish(_Context, #done{events = Events}) ->
-    pam_pps_events:fire(lists:reverse(Events)).
+finish(_About, _Done) ->
+    ok.
 
--spec decode(xmlel() | binary(), pam_pps:context()) -> {ok, stanza()} | error.
-decode(#xmlel{name = <<"iq">>, attrs = Attrs, children = Children} = El, {taken, #iq{} = Request}) ->
-    case is_answer(Attrs, Request) of
+-spec decode(xmlel() | binary(), pam_pps:about()) -> {ok, stanza()} | error.
+decode(#xmlel{name = <<"iq">>, attrs = Attrs, children = Children} = El, {taken, Answered, Answer}) ->
+    Type = type(Attrs),
+    case Type /= request andalso has_all(Answered, Attrs) of
 	%% The addresses are known already, and preparing them anew would be most of the work.
 	true ->
-	    #iq{id = Id, from = From, to = To} = Request,
-	    {ok, #iq{type = type(Attrs), id = Id, from = To, to = From, lang = fxml:get_attr_s(<<"xml:lang">>, Attrs),
-		     sub_els = [Child || #xmlel{} = Child <- Children]}};
+	    {ok, Answer#iq{type = Type, lang = fxml:get_attr_s(<<"xml:lang">>, Attrs),
+			   sub_els = [Child || #xmlel{} = Child <- Children]}};
 	false -> decode(El)
     end;
-decode(El, _Context) ->
+decode(El, _About) ->
     decode(El).
 
 -spec decode(xmlel() | binary()) -> {ok, stanza()} | error.
@@ -211,10 +218,9 @@ decode(Text) ->
     ?ERROR_MSG("The engine gave a stanza that is no element: ~ts", [Text]),
     error.
 
--spec is_answer([attr()], iq()) -> boolean().
-is_answer(Attrs, #iq{id = Id, from = From, to = To}) ->
-    type(Attrs) /= request andalso fxml:get_attr_s(<<"id">>, Attrs) == Id andalso
-	fxml:get_attr_s(<<"to">>, Attrs) == jid:encode(From) andalso fxml:get_attr_s(<<"from">>, Attrs) == jid:encode(To).
+-spec has_all([attr()], [attr()]) -> boolean().
+has_all([Attr | Rest], Attrs) -> lists:member(Attr, Attrs) andalso has_all(Rest, Attrs);
+has_all([], _Attrs) -> true.
 
 -spec type([attr()]) -> result | error | request.
 type(Attrs) ->
@@ -225,15 +231,17 @@ type(Attrs) ->
     end.
 
 %% The answer to a question of this server's own is not sent.
--spec route(stanza(), pam_pps:context(), #done{}) -> #done{}.
-route(#iq{id = Id} = IQ, {Asked, _, Id}, Done) when Asked == call; Asked == list ->
+-spec route(stanza(), pam_pps:about(), #done{}) -> #done{}.
+route(#iq{id = Id} = IQ, {call, _, Id}, Done) ->
     Done#done{reply = IQ};
-route(Stanza, _Context, #done{out = Out} = Done) ->
+route(#iq{id = Id} = IQ, {list, Id}, Done) ->
+    Done#done{reply = IQ};
+route(Stanza, _About, #done{out = Out} = Done) ->
     Done#done{out = add(name(lane(xmpp:get_to(Stanza))), Stanza, 1, Out)}.
 
 -spec lane(jid()) -> binary().
-lane(#jid{luser = User, lserver = Server}) ->
-    jid:encode({User, Server, <<>>}).
+lane(#jid{luser = <<>>, lserver = Server}) -> Server;
+lane(#jid{luser = User, lserver = Server}) -> jid:encode({User, Server, <<>>}).
 
 %% Copies for one recipient keep their order, since they all go through his worker.
 -spec multicast({pam_pps_nif:outcome(), non_neg_integer(), binary(), stanza(), non_neg_integer()}, non_neg_integer(), #out{}) ->
@@ -260,8 +268,8 @@ group([], _Number, Groups) ->
     Groups.
 
 -spec add(atom(), parcel(), non_neg_integer(), #out{}) -> #out{}.
-add(Name, Parcel, Stanzas, #out{parcels = Parcels, count = Count}) ->
-    New = #out{parcels = Parcels#{Name => [Parcel | maps:get(Name, Parcels, [])]}, count = Count + Stanzas},
+add(Name, Parcel, Stanzas, #out{parcels = Parcels, count = Count} = Out) ->
+    New = Out#out{parcels = Parcels#{Name => [Parcel | maps:get(Name, Parcels, [])]}, count = Count + Stanzas},
     case New#out.count >= ?BATCH of
 	true ->
 	    hand_over(New),
@@ -270,9 +278,9 @@ add(Name, Parcel, Stanzas, #out{parcels = Parcels, count = Count}) ->
     end.
 
 -spec hand_over(#out{}) -> ok.
-hand_over(#out{parcels = Parcels}) ->
+hand_over(#out{parcels = Parcels, events = Events}) ->
     _ = [hand_over(Name, lists:reverse(Last)) || {Name, Last} <- maps:to_list(Parcels)],
-    ok.
+    pam_pps_events:fire_wanted(Events).
 
 -spec hand_over(atom(), [parcel()]) -> ok.
 hand_over(Name, Parcels) ->

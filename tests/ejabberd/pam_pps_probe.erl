@@ -33,11 +33,11 @@ forgotten() ->
 	      Xml = ["<iq type='get' id='", integer_to_list(N), "' from='romeo@localhost/x' to='juliet@localhost'>"
 		     "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='n'/></pubsub></iq>"],
 	      Dead = spawn(fun() -> ok end),
-	      ok = pam_pps_nif:submit(Engine, stanza, Xml, <<>>, false, Dead, {some, tag, N}),
-	      ok = pam_pps_nif:submit(Engine, stanza, Xml, <<>>, false, self(), N)
+	      ok = pam_pps_nif:submit(Engine, stanza, Xml, <<>>, false, Dead, {some, tag, N}, context),
+	      ok = pam_pps_nif:submit(Engine, stanza, Xml, <<>>, false, self(), N, <<>>)
       end, lists:seq(1, 200)),
     %% Half of the outcomes are taken, and their inputs, which wait for facts, are given up.
-    receive {pam_pps, [{_, Outcome} | _]} -> pam_pps_nif:decisions(Outcome) end,
+    receive {pam_pps, [Outcome | _]} -> pam_pps_nif:decisions(Outcome) end,
     ok.
 
 modules() ->

@@ -188,6 +188,8 @@ def a_killed_server_comes_back(arguments):
                 good(romeo.iq("set", publish("n", f"i{n}", ENTRY % n, max_items="max")))
                 acknowledged = n
             os.kill(server["pid"], signal.SIGKILL)
+            # It says so by itself, unless it is told to end before it has seen it.
+            server.process.wait(30)
         assert server.status == 1
         with Server("--data", folder, *arguments) as server:
             romeo = Client(server, "romeo@localhost")
