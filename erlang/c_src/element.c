@@ -257,7 +257,11 @@ static bool append_element(ErlNifEnv *env, const ERL_NIF_TERM *element, struct t
 const struct text *element_write(ErlNifEnv *env, ERL_NIF_TERM element) {
 	const ERL_NIF_TERM *parts;
 	int arity;
-	text_done(&kept_text);
+	kept_text.len = 0;
 	bool done = enif_get_tuple(env, element, &arity, &parts) && arity == 4 && append_element(env, parts, &kept_text, 0);
 	return done ? &kept_text : NULL;
+}
+
+void element_written(void) {
+	text_done(&kept_text);
 }

@@ -22,7 +22,11 @@ struct text {
 	size_t len, capacity;
 };
 
-/* An element as text, which is there until this thread writes the next one. NULL if the term is none or there is no memory. */
+/* An element as text, which is there until element_written() is called in this thread. NULL if the term is none or there is no
+ * memory. */
 const struct text *element_write(ErlNifEnv *env, ERL_NIF_TERM element);
+
+/* Gives back the memory of what was written, if it was much. */
+void element_written(void);
 
 #endif

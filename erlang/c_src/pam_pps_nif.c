@@ -15,6 +15,9 @@
 #include <stdbool.h>
 #include <time.h>
 
+/* What pam_pps_nif.erl and this file agree on; the number changes with it. The VM keeps native code that it has once loaded from a
+ * path, whatever is there later, so newer Erlang code may meet older native code. */
+#define INTERFACE 2
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 /* Bytes copied in about a tenth of a scheduler's slice. */
 #define BYTES_OF_SLICE 65536
@@ -33,10 +36,11 @@ struct engine {
 /* An outcome, made when its input is submitted: by a scheduler, which has memory of its own, so that little is left to be done
  * by the library's thread, which has not. */
 struct outcome {
-	pam_pps_outcome *outcome; /* NULL until it is there */
-	/* The rest is what was said on submission; NULL and {} after handle(). */
-	struct engine *engine; /* kept, so that the input can be submitted again */
-	ErlNifEnv *env;        /* of this */
+	/* These two stay the first for ever: see outcome_gone(). */
+	pam_pps_outcome *outcome; /* NULL until it is there, and after release() */
+	struct engine *engine;    /* kept, so that the input can be submitted again; NULL after handle() */
+	/* The rest is what was said on submission. */
+	ErlNifEnv *env; /* of this; NULL after handle() and release_context() */
 	ERL_NIF_TERM said;     /* {Tag, Context} */
 	ErlNifPid pid;
 };
@@ -130,6 +134,11 @@ static void engine_gone(ErlNifEnv *env, void *object) {
 		pthread_detach(thread);
 }
 
+/* Whether an outcome was made by code with this layout of it. After an upgrade there may be some that were not. */
+static bool is_ours(struct outcome *o) {
+	return enif_sizeof_resource(o) == sizeof *o;
+}
+
 static void outcome_gone(ErlNifEnv *env, void *object) {
 	(void)env;
 	struct outcome *o = object;
@@ -137,7 +146,7 @@ static void outcome_gone(ErlNifEnv *env, void *object) {
 	pam_pps_outcome_free(o->outcome);
 	if(o->engine)
 		enif_release_resource(o->engine);
-	if(o->env)
+	if(is_ours(o) && o->env)
 		enif_free_env(o->env);
 }
 
@@ -146,7 +155,7 @@ static ErlNifMutex *lock_of(const struct outcome *o) {
 }
 
 static bool get_outcome(ErlNifEnv *env, ERL_NIF_TERM term, struct outcome **o) {
-	return enif_get_resource(env, term, outcome_type, (void **)o);
+	return enif_get_resource(env, term, outcome_type, (void **)o) && is_ours(*o);
 }
 
 /* Never called: no resource of ours monitors a process. A type has to have this callback all the same. While a module takes types
@@ -436,10 +445,13 @@ static pam_pps_input *input_of(ErlNifEnv *env, ERL_NIF_TERM kind_term, ERL_NIF_T
 		return pam_pps_input_new((uint32_t)kind + 1, data.data, data.size);
 	}
 	const struct text *text = element_write(env, data_term);
-	if(!text)
-		return NULL;
-	consume(env, text->len);
-	return pam_pps_input_new((uint32_t)kind + 1, (const uint8_t *)text->data, text->len);
+	pam_pps_input *input = NULL;
+	if(text) {
+		consume(env, text->len);
+		input = pam_pps_input_new((uint32_t)kind + 1, (const uint8_t *)text->data, text->len);
+	}
+	element_written();
+	return input;
 }
 
 /* submit(Engine, Kind, Data, Extra, Privileged, Pid, Tag, Context) -> ok | {error, Reason}
@@ -558,25 +570,58 @@ static bool add_fact(ErlNifEnv *env, pam_pps_input *input, ERL_NIF_TERM term) {
 	       PAM_PPS_RESULT_OK;
 }
 
-/* What was said of an outcome on submission: the tag is the first, the context the second. */
-static bool get_said(ErlNifEnv *env, ERL_NIF_TERM term, const ERL_NIF_TERM **said) {
+/* One of the two things that were said of an outcome on submission. */
+static ERL_NIF_TERM said(ErlNifEnv *env, ERL_NIF_TERM term, int which) {
 	struct outcome *o;
+	const ERL_NIF_TERM *both;
 	int arity;
-	return get_outcome(env, term, &o) && o->env && enif_get_tuple(o->env, o->said, &arity, said);
+	if(!get_outcome(env, term, &o))
+		return enif_make_badarg(env);
+	enif_mutex_lock(lock_of(o));
+	bool is_there = o->env && enif_get_tuple(o->env, o->said, &arity, &both);
+	ERL_NIF_TERM copy = is_there ? enif_make_copy(env, both[which]) : 0;
+	enif_mutex_unlock(lock_of(o));
+	return is_there ? copy : enif_make_badarg(env);
 }
 
 /* tag(Outcome) -> Tag */
 static ERL_NIF_TERM nif_tag(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
 	(void)argc;
-	const ERL_NIF_TERM *said;
-	return get_said(env, argv[0], &said) ? enif_make_copy(env, said[0]) : enif_make_badarg(env);
+	return said(env, argv[0], 0);
 }
 
 /* context(Outcome) -> Context */
 static ERL_NIF_TERM nif_context(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
 	(void)argc;
-	const ERL_NIF_TERM *said;
-	return get_said(env, argv[0], &said) ? enif_make_copy(env, said[1]) : enif_make_badarg(env);
+	return said(env, argv[0], 1);
+}
+
+/* release_context(Outcome) -> ok. What was said on submission is freed now: it may be much, and no collector sees how much. */
+static ERL_NIF_TERM nif_release_context(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	(void)argc;
+	struct outcome *o;
+	if(!get_outcome(env, argv[0], &o))
+		return enif_make_badarg(env);
+	enif_mutex_lock(lock_of(o));
+	ErlNifEnv *old = o->env;
+	o->env = NULL;
+	enif_mutex_unlock(lock_of(o));
+	if(old)
+		enif_free_env(old);
+	return atom_ok;
+}
+
+/* release(Outcome) -> ok. It has no decisions from here on. */
+static ERL_NIF_TERM nif_release(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+	struct outcome *o;
+	if(!get_outcome(env, argv[0], &o))
+		return enif_make_badarg(env);
+	enif_mutex_lock(lock_of(o));
+	pam_pps_outcome *old = o->outcome;
+	o->outcome = NULL;
+	enif_mutex_unlock(lock_of(o));
+	pam_pps_outcome_free(old);
+	return nif_release_context(env, argc, argv);
 }
 
 /* resubmit(Outcome, Facts, Pid, Tag) -> ok | {error, Reason}. Gives the input of an outcome with needs back, with the facts.
@@ -585,9 +630,12 @@ static ERL_NIF_TERM nif_resubmit(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
 	(void)argc;
 	struct outcome *o;
 	ErlNifPid pid;
-	if(!get_outcome(env, argv[0], &o) || !enif_is_list(env, argv[1]) ||
-		!enif_get_local_pid(env, argv[2], &pid))
+	if(!get_outcome(env, argv[0], &o) || !enif_is_list(env, argv[1]) || !enif_get_local_pid(env, argv[2], &pid))
 		return enif_make_badarg(env);
+	/* As a term of this call: copying it twice is rare enough. */
+	ERL_NIF_TERM context = nif_context(env, 1, argv);
+	if(enif_is_exception(env, context))
+		return context;
 	enif_mutex_lock(lock_of(o));
 	pam_pps_input *input = o->engine ? pam_pps_outcome_take_input(o->outcome) : NULL;
 	enif_mutex_unlock(lock_of(o));
@@ -599,8 +647,6 @@ static ERL_NIF_TERM nif_resubmit(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
 			pam_pps_input_free(input);
 			return enif_make_tuple2(env, atom_error, atom_result[PAM_PPS_RESULT_INVALID_ARGUMENT]);
 		}
-	/* As a term of this call: copying it twice is rare enough. */
-	ERL_NIF_TERM context = nif_context(env, 1, argv);
 	return submit_input(env, o->engine, input, &pid, argv[3], context);
 }
 
@@ -783,13 +829,14 @@ static int prepare(ErlNifEnv *env) {
 }
 
 static int load(ErlNifEnv *env, void **data, ERL_NIF_TERM info) {
-	(void)data, (void)info;
-	return prepare(env);
+	(void)data;
+	int wanted;
+	return enif_get_int(env, info, &wanted) && wanted == INTERFACE ? prepare(env) : PAM_PPS_RESULT_VERSION;
 }
 
 static int upgrade(ErlNifEnv *env, void **data, void **old, ERL_NIF_TERM info) {
-	(void)data, (void)old, (void)info;
-	return prepare(env);
+	(void)old;
+	return load(env, data, info);
 }
 
 static ErlNifFunc functions[] = {
@@ -804,6 +851,8 @@ static ErlNifFunc functions[] = {
 	{"resubmit", 4, nif_resubmit, 0},
 	{"tag", 1, nif_tag, 0},
 	{"context", 1, nif_context, 0},
+	{"release_context", 1, nif_release_context, 0},
+	{"release", 1, nif_release, 0},
 	{"decisions", 1, nif_decisions, 0},
 	{"event", 2, nif_event, 0},
 	{"element", 1, nif_element, 0},

@@ -35,10 +35,13 @@
 		timer :: reference() | undefined,
 		wake :: integer() | undefined}).
 
+%% As in pam_pps_nif.erl.
+-define(INTERFACE, 2).
 -define(ENGINE, {?MODULE, engine}).
 -define(DOMAINS, {?MODULE, domains}).
 -define(MAX_ROUNDS, 20).
 -define(CALL_TIMEOUT, 30000).
+-define(OTHER_VERSION, <<"the native code of another version is loaded; ejabberd has to be restarted">>).
 
 %%%===================================================================
 %%% API
@@ -254,7 +257,7 @@ terminate(_Reason, _State) ->
 
 -spec open([{binary(), binary()}], #state{}) -> {ok, #state{}} | {error, term()}.
 open(Options, #state{engine = undefined} = State) ->
-    case pam_pps_nif:open(Options) of
+    case open_native(Options) of
 	{ok, Engine} ->
 	    persistent_term:put(?ENGINE, Engine),
 	    ?INFO_MSG("Engine of libpam_pps ~ts opened", [pam_pps_nif:version()]),
@@ -263,6 +266,15 @@ open(Options, #state{engine = undefined} = State) ->
     end;
 open(_Options, State) ->
     {ok, State}.
+
+%% After an upgrade the native code may be the one from before.
+-spec open_native([{binary(), binary()}]) -> {ok, pam_pps_nif:engine()} | {error, pam_pps_nif:reason()}.
+open_native(Options) ->
+    try pam_pps_nif:has_interface(?INTERFACE) of
+	true -> pam_pps_nif:open(Options);
+	false -> {error, {version, ?OTHER_VERSION}}
+    catch error:undef -> {error, {version, ?OTHER_VERSION}}
+    end.
 
 %% Closed before it is erased: what is in a persistent term may be collected as soon as it is erased, even while a dirty
 %% native function has it as an argument. The state keeps it until then.

@@ -5,8 +5,8 @@
 -module(pam_pps_events).
 -behaviour(gen_server).
 
--export([names/0, wanted/3, fire_wanted/1, fire/1, run/1]).
--export_type([wanted/0]).
+-export([names/0, is_wanted/2, fire_wanted/1, fire/1, run/1]).
+-export_type([wanted/0, told/0]).
 %% supervisor
 -export([start_link/1]).
 %% gen_server
@@ -17,8 +17,9 @@
 
 -define(COUNT, 8).
 
-%% Where events are, the last first, by the process that runs their hooks.
--type wanted() :: #{atom() => [{pam_pps_nif:outcome(), Place :: non_neg_integer()}]}.
+%% An event, or where it is; and of which service.
+-type told() :: pam_pps_nif:event() | {pam_pps_nif:outcome(), Place :: non_neg_integer()}.
+-type wanted() :: {Service :: binary(), told()}.
 
 -spec names() -> [atom()].
 names() ->
@@ -28,31 +29,36 @@ names() ->
 start_link(Name) ->
     gen_server:start_link({local, Name}, ?MODULE, [], []).
 
-%% @doc Adds an event to those whose hooks are to be run, if any module waits for it.
--spec wanted(pam_pps_nif:decision(), pam_pps_nif:outcome(), wanted()) -> wanted().
-wanted({event, Place, Name, Service}, Outcome, Wanted) ->
-    case is_wanted(Name, Service) of
-	true ->
-	    Process = name_for(Service),
-	    Wanted#{Process => [{Outcome, Place} | maps:get(Process, Wanted, [])]};
-	false -> Wanted
+%% @doc Whether any module waits for it. Most servers have none that listens, and most events are published items.
+-spec is_wanted(binary(), binary()) -> boolean().
+is_wanted(Name, Service) ->
+    try ets:lookup(hooks, {hook(Name), server_host(Service)}) of
+	[] -> false;
+	[{_, Handlers}] -> Handlers /= [];
+	_ -> true
+    catch error:badarg -> true
     end.
 
-%% @doc Has their hooks run.
--spec fire_wanted(wanted()) -> ok.
-fire_wanted(Wanted) ->
-    _ = [gen_server:cast(Process, {run_wanted, lists:reverse(Places)}) || {Process, Places} <- maps:to_list(Wanted)],
-    ok.
+%% @doc Has the hooks of events run: those of one service that follow each other at once.
+-spec fire_wanted([wanted()]) -> ok.
+fire_wanted([{Service, Event} | Rest]) -> fire_wanted(Rest, Service, [Event]);
+fire_wanted([]) -> ok.
 
 %% @doc Has the hooks of events of one service run.
--spec fire([pam_pps_nif:event()]) -> ok.
+-spec fire([told()]) -> ok.
 fire([]) -> ok;
-fire([{event, _, Service, _, _, _, _} | _] = Events) -> gen_server:cast(name_for(Service), {run, Events}).
+fire([{event, _, Service, _, _, _, _} | _] = Events) -> fire(Service, Events).
 
 %% @doc Runs the hooks in the calling process.
--spec run([pam_pps_nif:event()]) -> ok.
-run(Events) ->
-    lists:foreach(fun run_event/1, Events).
+-spec run([told()]) -> ok.
+run([Event | Rest]) ->
+    try run_event(Event)
+    catch Class:Reason:Stack ->
+	    ?ERROR_MSG("Modules could not be told of an event:~n** ~ts", [misc:format_exception(2, Class, Reason, Stack)])
+    end,
+    run(Rest);
+run([]) ->
+    ok.
 
 %%%===================================================================
 %%% gen_server
@@ -66,11 +72,7 @@ init([]) ->
 handle_call(_Request, _From, State) ->
     {reply, ok, State}.
 
--spec handle_cast({run_wanted, [{pam_pps_nif:outcome(), non_neg_integer()}]} | {run, [pam_pps_nif:event()]}, undefined) ->
-	  {noreply, undefined}.
-handle_cast({run_wanted, Places}, State) ->
-    run_places(Places),
-    {noreply, State};
+-spec handle_cast({run, [told()]}, undefined) -> {noreply, undefined}.
 handle_cast({run, Events}, State) ->
     run(Events),
     {noreply, State}.
@@ -79,16 +81,16 @@ handle_cast({run, Events}, State) ->
 %%% Internal functions
 %%%===================================================================
 
--spec run_places([{pam_pps_nif:outcome(), non_neg_integer()}]) -> ok.
-run_places([{Outcome, Place} | Rest]) ->
-    run_event(pam_pps_nif:event(Outcome, Place)),
-    run_places(Rest);
-run_places([]) ->
-    ok.
+-spec fire_wanted([wanted()], binary(), [told()]) -> ok.
+fire_wanted([{Service, Event} | Rest], Service, Last) ->
+    fire_wanted(Rest, Service, [Event | Last]);
+fire_wanted(Rest, Service, Last) ->
+    fire(Service, lists:reverse(Last)),
+    fire_wanted(Rest).
 
--spec name_for(binary()) -> atom().
-name_for(Service) ->
-    name(erlang:phash2(Service, ?COUNT)).
+-spec fire(binary(), [told()]) -> ok.
+fire(Service, Events) ->
+    gen_server:cast(name(erlang:phash2(Service, ?COUNT)), {run, Events}).
 
 -spec name(non_neg_integer()) -> atom().
 name(0) -> pam_pps_events_0;
@@ -118,26 +120,14 @@ server_host(Service) ->
 	undefined -> undefined
     end.
 
-%% Most servers have no module that listens, and most events are published items.
--spec is_wanted(binary(), binary()) -> boolean().
-is_wanted(Name, Service) ->
-    try ets:lookup(hooks, {hook(Name), server_host(Service)}) of
-	[] -> false;
-	[{_, Handlers}] -> Handlers /= [];
-	_ -> true
-    catch error:badarg -> true
-    end.
-
--spec run_event(pam_pps_nif:event()) -> ok.
+-spec run_event(told()) -> ok.
+run_event({Outcome, Place}) ->
+    run_event(pam_pps_nif:event(Outcome, Place));
 run_event({event, Name, Service, Node, Item, Actor, Payload}) ->
     case {hook(Name), server_host(Service)} of
 	{Hook, ServerHost} when Hook /= undefined, ServerHost /= undefined ->
-	    try arguments(Hook, ServerHost, pam_pps_jid:decode(Service), Node, Item, actor(Actor, Service), Payload) of
-		Arguments -> ejabberd_hooks:run(Hook, ServerHost, Arguments)
-	    catch Class:Reason:Stack ->
-		    ?ERROR_MSG("Modules could not be told of ~ts:~n** ~ts",
-			       [Name, misc:format_exception(2, Class, Reason, Stack)])
-	    end;
+	    ejabberd_hooks:run(Hook, ServerHost, arguments(Hook, ServerHost, pam_pps_jid:decode(Service), Node, Item,
+							   actor(Actor, Service), Payload));
 	_ -> ok
     end.
 

@@ -1,13 +1,16 @@
 %%% @doc The functions of c_src/pam_pps_nif.c. What they promise about memory and threads is in include/pam_pps.h.
 -module(pam_pps_nif).
 
--export([open/1, close/1, serve/4, unserve/2, features/3, statistics/1, handle/3, submit/8, resubmit/4, tag/1, context/1,
-	 decisions/1, event/2, element/1, recipients/4, log/1, version/0]).
+-export([has_interface/1, open/1, close/1, serve/4, unserve/2, features/3, statistics/1, handle/3, submit/8, resubmit/4, tag/1, context/1,
+	 release_context/1, release/1, decisions/1, event/2, element/1, recipients/4, log/1, version/0]).
 -export_type([engine/0, outcome/0, reason/0, input/0, need/0, affiliation/0, fact/0, decision/0, event/0]).
 
 -include("xmpp.hrl").
 
 -on_load(load/0).
+
+%% As in c_src/pam_pps_nif.c and pam_pps.erl.
+-define(INTERFACE, 2).
 
 -opaque engine() :: reference().
 -opaque outcome() :: reference().
@@ -29,6 +32,10 @@
 %% The payload is empty text where there is none.
 -type event() :: {event, Name :: binary(), Service :: binary(), Node :: binary(), Item :: binary(), Actor :: binary(),
 		  Payload :: xmlel() | binary()}.
+
+%% @doc Whether this is what the caller expects: the older one stays when a newer one meets older native code.
+-spec has_interface(pos_integer()) -> boolean().
+has_interface(Number) -> Number == ?INTERFACE.
 
 %% @doc Opens an engine on the store that the options name.
 -spec open([{binary(), binary()}]) -> {ok, engine()} | {error, reason()}.
@@ -64,12 +71,21 @@ submit(_Engine, _Kind, _Data, _Extra, _Privileged, _Pid, _Tag, _Context) -> erla
 -spec resubmit(outcome(), [fact()], pid(), term()) -> ok | {error, reason()}.
 resubmit(_Outcome, _Facts, _Pid, _Tag) -> erlang:nif_error(not_loaded).
 
-%% @doc What was said of an input when it was submitted. Fails for what was handled.
+%% @doc What was said of an input when it was submitted. Fails for what was handled, and after a release.
 -spec tag(outcome()) -> term().
 tag(_Outcome) -> erlang:nif_error(not_loaded).
 
 -spec context(outcome()) -> term().
 context(_Outcome) -> erlang:nif_error(not_loaded).
+
+%% @doc Frees what was said on submission: whoever needs it no more does not leave that to a collector, which does not see how much
+%% it is.
+-spec release_context(outcome()) -> ok.
+release_context(_Outcome) -> erlang:nif_error(not_loaded).
+
+%% @doc Frees everything. There are no decisions from here on.
+-spec release(outcome()) -> ok.
+release(_Outcome) -> erlang:nif_error(not_loaded).
 
 %% @doc The event at a place among the decisions.
 -spec event(outcome(), non_neg_integer()) -> event().
@@ -96,4 +112,11 @@ version() -> erlang:nif_error(not_loaded).
 -spec load() -> ok | {error, term()}.
 load() ->
     Ebin = filename:dirname(code:which(?MODULE)),
-    erlang:load_nif(filename:join([filename:dirname(Ebin), "priv", "lib", "pam_pps_nif"]), 0).
+    case erlang:load_nif(filename:join([filename:dirname(Ebin), "priv", "lib", "pam_pps_nif"]), ?INTERFACE) of
+	ok -> ok;
+	{error, Reason} ->
+	    case erlang:module_loaded(?MODULE) of
+		true -> {error, {restart_ejabberd, Reason}};
+		false -> {error, Reason}
+	    end
+    end.

@@ -24,11 +24,12 @@
 -type parcel() :: stanza() | {stanza(), Id :: binary(), [{non_neg_integer(), Jid :: binary()}]}.
 
 %% What is to be sent, by the worker that has to send it, the last first; and how many stanzas that are.
-%% And what modules are to be told of.
--record(out, {parcels = #{} :: #{atom() => [parcel()]}, count = 0 :: non_neg_integer(), events = #{} :: pam_pps_events:wanted()}).
-%% An outcome that is being carried out, and what it is about.
--record(done, {outcome :: pam_pps_nif:outcome(), about :: pam_pps:about(), out :: #out{}, reply = none :: none | stanza() | binary(),
-	       events = [] :: [pam_pps_nif:event()]}).
+%% And what modules are to be told of, the last first.
+-record(out, {parcels = #{} :: #{atom() => [parcel()]}, count = 0 :: non_neg_integer(), events = [] :: [pam_pps_events:wanted()]}).
+%% An outcome that is being carried out, what it is about, whether it has many recipients, and whether it goes on to the process that
+%% runs hooks.
+-record(done, {outcome :: pam_pps_nif:outcome(), about :: pam_pps:about(), is_large :: boolean(), out :: #out{},
+	       reply = none :: none | stanza() | binary(), events = [] :: [pam_pps_nif:event()], goes_on = false :: boolean()}).
 
 %%%===================================================================
 %%% API
@@ -145,9 +146,18 @@ answer_needs(Tag, Outcome, Needs) ->
     end.
 
 -spec carry_out([pam_pps_nif:decision()], pam_pps:about(), pam_pps_nif:outcome(), #out{}) -> #out{}.
+carry_out(Decisions, {call, _, _} = About, Outcome, #out{events = [_ | _]} = Out) ->
+    %% Who called goes on with his own events.
+    pam_pps_events:fire_wanted(lists:reverse(Out#out.events)),
+    carry_out(Decisions, About, Outcome, Out#out{events = []});
 carry_out(Decisions, About, Outcome, Out) ->
-    Done = decisions(Decisions, #done{outcome = Outcome, about = About, out = Out}),
+    IsLarge = lists:keymember(multicast, 1, Decisions),
+    Done = decisions(Decisions, #done{outcome = Outcome, about = About, is_large = IsLarge, out = Out}),
     finish(About, Done),
+    _ = case Done#done.goes_on of
+	    true -> pam_pps_nif:release_context(Outcome);
+	    false -> pam_pps_nif:release(Outcome)
+	end,
     Done#done.out.
 
 -spec decisions([pam_pps_nif:decision()], #done{}) -> #done{}.
@@ -170,11 +180,11 @@ decision({multicast, Place, Id, El, Count}, #done{about = About, outcome = Outco
 decision({wake, Time}, Done) ->
     pam_pps:wake_at(Time),
     Done;
-%% Who called runs the hooks himself.
-decision({event, Place, _, _}, #done{about = {call, _, _}, outcome = Outcome, events = Events} = Done) ->
-    Done#done{events = [pam_pps_nif:event(Outcome, Place) | Events]};
-decision({event, _, _, _} = Event, #done{outcome = Outcome, out = #out{events = Events} = Out} = Done) ->
-    Done#done{out = Out#out{events = pam_pps_events:wanted(Event, Outcome, Events)}};
+decision({event, Place, Name, Service}, Done) ->
+    case pam_pps_events:is_wanted(Name, Service) of
+	true -> event(Service, Place, Done);
+	false -> Done
+    end;
 decision({reply, Text}, Done) ->
     Done#done{reply = Text};
 decision(pass, #done{about = About, outcome = Outcome} = Done) when About == taken; element(1, About) == taken ->
@@ -183,6 +193,16 @@ decision(pass, #done{about = About, outcome = Outcome} = Done) when About == tak
     Done;
 decision(_, Done) ->
     Done.
+
+%% Who called runs the hooks himself. Of others the outcome goes on to whoever runs them, unless it is a large one, which would be kept
+%% for one event.
+-spec event(binary(), non_neg_integer(), #done{}) -> #done{}.
+event(_Service, Place, #done{about = {call, _, _}, outcome = Outcome, events = Events} = Done) ->
+    Done#done{events = [pam_pps_nif:event(Outcome, Place) | Events]};
+event(Service, Place, #done{is_large = true, outcome = Outcome, out = #out{events = Events} = Out} = Done) ->
+    Done#done{out = Out#out{events = [{Service, pam_pps_nif:event(Outcome, Place)} | Events]}};
+event(Service, Place, #done{outcome = Outcome, out = #out{events = Events} = Out} = Done) ->
+    Done#done{out = Out#out{events = [{Service, {Outcome, Place}} | Events]}, goes_on = true}.
 
 -spec finish(pam_pps:about(), #done{}) -> ok.
 finish({call, Ref, _}, #done{reply = Reply, events = Events}) ->
@@ -279,8 +299,9 @@ add(Name, Parcel, Stanzas, #out{parcels = Parcels, count = Count} = Out) ->
 
 -spec hand_over(#out{}) -> ok.
 hand_over(#out{parcels = Parcels, events = Events}) ->
+    pam_pps_events:fire_wanted(lists:reverse(Events)),
     _ = [hand_over(Name, lists:reverse(Last)) || {Name, Last} <- maps:to_list(Parcels)],
-    pam_pps_events:fire_wanted(Events).
+    ok.
 
 -spec hand_over(atom(), [parcel()]) -> ok.
 hand_over(Name, Parcels) ->

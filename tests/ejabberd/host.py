@@ -295,6 +295,41 @@ def new_code_under_load_loses_no_answer(folder, arguments):
 
 
 @check
+def code_of_another_version_asks_for_a_restart(folder, arguments):
+    """The native code of a path stays in the VM: newer code that it does not fit is not used, and says what to do."""
+    with Server(*probe(folder), *arguments) as server:
+        juliet = Client(server, "juliet@localhost")
+        good(juliet.iq("set", publish("urn:x:kept", "1")))
+        own = pathlib.Path(evaluate(server, "filename:dirname(filename:dirname(code:which(pam_pps_nif)))").strip('"'))
+        source = (own / "src" / "pam_pps_nif.erl").read_text()
+        assert "-define(INTERFACE, " in source and "-on_load(load/0)." in source
+
+        def load(name, text):
+            """Loads the module with that text, from a folder with the same native code."""
+            ebin = folder / name / "ebin"
+            ebin.mkdir(parents=True)
+            (folder / name / "priv").symlink_to(own / "priv")
+            (ebin / "pam_pps_nif.erl").write_text(text)
+            headers = '[{i, filename:join(filename:dirname(filename:dirname(code:which(M))), "include")} || M <- [xmpp, fxml, p1_rand]]'
+            return evaluate(server, f'begin {{ok, _}} = compile:file("{ebin}/pam_pps_nif.erl", [{{outdir, "{ebin}"}} | {headers}]), '
+                                    f'code:purge(pam_pps_nif), code:load_abs("{ebin}/pam_pps_nif") end')
+        newer = source.replace("-define(INTERFACE, ", "-define(INTERFACE, 1 + ")
+        assert load("newer", newer) == "{error,on_load_failure}"
+        assert until(lambda: "restart_ejabberd" in server.log()), server.log()[-2000:]
+        good(juliet.iq("set", publish("urn:x:kept", "2")))
+        # The rest of the module is of another version than this one.
+        start, stop = (f'gen_mod:{what}_module(<<"localhost">>, mod_pam_pps)' for what in ("start", "stop"))
+        assert evaluate(server, stop) == "ok"
+        other = newer.replace("-on_load(load/0).", "-export([load/0]).").replace("log(_Pid) -> erlang:nif_error(not_loaded)", "log(_Pid) -> ok")
+        assert load("other", other) == "{module,pam_pps_nif}"
+        assert evaluate(server, f"catch {start}") != "ok"
+        assert until(lambda: "has to be restarted" in server.log()), server.log()[-2000:]
+        assert evaluate(server, "begin code:purge(pam_pps_nif), code:load_file(pam_pps_nif) end") == "{module,pam_pps_nif}"
+        assert evaluate(server, start) == "ok"
+        assert ids(good(juliet.iq("get", items("urn:x:kept")))) == ["2"]
+
+
+@check
 def everybody_hears_of_a_service_in_one_order(folder, arguments):
     """Many write at once, each through a process of his own; what they write reaches all in the same order, and each in his."""
     count, writers = 40, [f"writer{n}@localhost" for n in range(6)]
@@ -375,6 +410,7 @@ def commands_for_administrators(folder, arguments):
 @check
 def what_nobody_waits_for_is_freed(folder, arguments):
     with Server(*probe(folder), *arguments) as server:
+        assert evaluate(server, "pam_pps_probe:released()") == "ok"
         evaluate(server, "pam_pps_probe:engines(5)")
         before = threads(server)
         assert until(lambda: threads(server) <= 4), f"{before} threads of forgotten engines"

@@ -2,7 +2,7 @@
 -module(pam_pps_probe).
 -behaviour(gen_mod).
 
--export([start/2, stop/1, depends/2, mod_options/1, mod_doc/0, eval/1, engines/1, modules/0, churn/2,
+-export([start/2, stop/1, depends/2, mod_options/1, mod_doc/0, eval/1, engines/1, released/0, modules/0, churn/2,
 	 elements/1, addresses/0, muc_filter_message/3,
 	 pubsub_publish_item/6, filter_packet/1]).
 
@@ -39,6 +39,23 @@ forgotten() ->
     %% Half of the outcomes are taken, and their inputs, which wait for facts, are given up.
     receive {pam_pps, [Outcome | _]} -> pam_pps_nif:decisions(Outcome) end,
     ok.
+
+%% What can be read of an outcome, and no more when it was given back.
+released() ->
+    {ok, Engine} = pam_pps_nif:open([{<<"database">>, <<"memory">>}]),
+    Xml = <<"<iq type='get' id='1' from='romeo@test/x' to='pubsub.test'><pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='n'/></pubsub></iq>">>,
+    ok = pam_pps_nif:serve(Engine, <<"pubsub.test">>, component, []),
+    ok = pam_pps_nif:submit(Engine, stanza, Xml, <<>>, false, self(), {a, <<"tag">>}, [<<"context">>]),
+    receive {pam_pps, [Outcome]} -> ok end,
+    Read = fun() -> {catch pam_pps_nif:tag(Outcome), catch pam_pps_nif:context(Outcome), length(pam_pps_nif:decisions(Outcome)) > 0} end,
+    {{a, <<"tag">>}, [<<"context">>], true} = Read(),
+    ok = pam_pps_nif:release_context(Outcome),
+    {{'EXIT', {badarg, _}}, {'EXIT', {badarg, _}}, true} = Read(),
+    ok = pam_pps_nif:release(Outcome),
+    {{'EXIT', {badarg, _}}, {'EXIT', {badarg, _}}, false} = Read(),
+    {'EXIT', {badarg, _}} = (catch pam_pps_nif:resubmit(Outcome, [], self(), tag)),
+    ok = pam_pps_nif:release(Outcome),
+    pam_pps_nif:close(Engine).
 
 modules() ->
     Folder = filename:dirname(code:which(pam_pps)),
