@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Side by side with a server's own modules, in one run: prints the tables of docs/performance.md.
 
-    benches/run.py [--host prosody|ejabberd] [--quick] [--dist DIR] [--load PROGRAM] [--only WORD] [--set OPTION]...
+    benches/run.py [--host prosody|ejabberd] [--quick] [--rounds NUMBER] [--dist DIR] [--load PROGRAM] [--only WORD]
+                   [--set OPTION]...
 
 Starts throw-away servers on loopback (live.py of the host), one at a time: with the server's own pubsub on two storages, with
 this module (commit "os" and "disk"), and with a module that does nothing (benches/prosody/, benches/ejabberd/). An OPTION is one
 of the server's, as live.py takes it, and holds for all of them. The load comes from external components (benches/load.rs).
-Medians of three, with --quick of one. Every figure is followed by the server's processor time for one operation in brackets, in
+Medians of three, with --quick of one; the servers of a row take turns, since a machine's speed changes. Every figure is followed by the server's processor time for one operation in brackets, in
 microseconds; in ejabberd's case with what its schedulers spend waiting.
 """
 
@@ -146,18 +147,20 @@ def load(options, live, what, **settings):
     return json.loads(done.stdout)
 
 
-def measure(options, name, what, key="per_second", **settings):
-    """The median of some runs, each on a fresh server; None if it cannot be measured."""
-    results = []
+def measure(options, wanted, **settings):
+    """What some servers do, by their names: the median of some runs, each on a fresh server; none if it cannot be measured."""
+    results = {name: [] for name in wanted}
     for _ in range(options.rounds):
-        try:
-            with server(options, name) as (live, _start):
-                results.append(load(options, live, what, **settings))
-        except (RuntimeError, subprocess.TimeoutExpired) as error:
-            print(f"({options.host.titles[name]}: {error})", file=sys.stderr)
-            return None
-    results.sort(key=lambda result: result[key])
-    return results[len(results) // 2]
+        for name, what in wanted.items():
+            if name not in results:
+                continue
+            try:
+                with server(options, name) as (live, _start):
+                    results[name].append(load(options, live, what, **settings))
+            except (RuntimeError, subprocess.TimeoutExpired) as error:
+                print(f"({options.host.titles[name]}: {error})", file=sys.stderr)
+                del results[name]
+    return {name: sorted(runs, key=lambda run: run["per_second"])[len(runs) // 2] for name, runs in results.items()}
 
 
 def number(value):
@@ -181,16 +184,16 @@ def table(title, head, rows):
 
 
 def compared(options, label, what, nothing=None, **settings):
-    """A row: stock twice, ours twice, and the ratios of like with like."""
-    host, got = options.host, {}
-    for name in host.compared()[0]:
-        long = options.quick and name == host.slow and settings.get("kept", 0) > 100
-        got[name] = None if long else measure(options, name, what, **settings)
-    row = [label] + [cell(result) for result in got.values()]
+    """A row: stock twice, ours twice, and the ratios of like with like; with `nothing`, what the do-nothing module does of that."""
+    host, names = options.host, options.host.compared()[0]
+    long = [host.slow] if options.quick and settings.get("kept", 0) > 100 else []
+    wanted = {name: what for name in names if name not in long}
+    got = measure(options, {**wanted, "nothing": nothing} if nothing else wanted, **settings)
+    row = [label] + [cell(got.get(name)) for name in names]
     for commit, others in host.alike.items():
-        best = max((got[name] for name in others if got[name]), key=lambda g: g["per_second"], default=None)
-        row.append(ratio(got[commit], best))
-    return row + ([ratio(got["os"], nothing)] if nothing else [])
+        best = max((got[name] for name in others if name in got), key=lambda g: g["per_second"], default=None)
+        row.append(ratio(got.get(commit), best))
+    return row + ([cell(got.get("nothing")), ratio(got.get("os"), got.get("nothing"))] if nothing else [])
 
 
 def head(options):
@@ -198,14 +201,12 @@ def head(options):
 
 
 def publishing(options):
-    nothing = measure(options, "nothing", "answer", seconds=options.seconds)
-    print(f"\nThe do-nothing module answers {cell(nothing)} publishes/s.")
     kept = [0, 1_000] if options.quick else [0, 10, 100, 1_000, 10_000]
 
     def rows():
         for keep in kept:
-            yield compared(options, f"{keep:,} kept", "publish", nothing, kept=keep, seconds=options.seconds)
-    table("Publish, 300 B, window 32, every publish evicts, publishes/s", head(options) + ["`os` / do-nothing"], rows())
+            yield compared(options, f"{keep:,} kept", "publish", "answer", kept=keep, seconds=options.seconds)
+    table("Publish, 300 B, window 32, every publish evicts, publishes/s", head(options) + ["do-nothing", "`os` / do-nothing"], rows())
 
 
 def fanning_out(options):
@@ -217,11 +218,11 @@ def fanning_out(options):
             # Nothing is evicted: telling everybody of that as well would be two notifications for one publish.
             settings = dict(subscribers=subscribers, kept=1_000_000, window=1 if subscribers > 1_000 else 32,
                             notifications=20_000 if options.quick else 100_000)
-            got = {name: measure(options, name, "fanout", **settings) for name in names}
-            row = [f"{subscribers:,}"] + [cell(got[name]) for name in got]
-            row += [ratio(got["os"], got[teller]), ratio(got["os"], got["nothing"])]
+            got = measure(options, {name: "fanout" for name in names}, **settings)
+            row = [f"{subscribers:,}"] + [cell(got.get(name)) for name in names]
+            row += [ratio(got.get("os"), got.get(teller)), ratio(got.get("os"), got.get("nothing"))]
             for key in ("one_ms", "stall_ms"):
-                row.append(" / ".join("–" if not got[n] else f"{got[n][key]:.0f}" for n in names[:3]))
+                row.append(" / ".join(f"{got[n][key]:.0f}" if n in got else "–" for n in names[:3]))
             yield row
     table("Notifications/s to components; one publish, and the longest ping of somebody else meanwhile, in ms "
           f"(do-nothing / {teller} / `os`)",
@@ -272,12 +273,14 @@ def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--host", choices=HOSTS, default="prosody")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--dist", type=pathlib.Path)
     parser.add_argument("--load", type=pathlib.Path)
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--only", choices=["publish", "fanout", "others", "start"])
     options = parser.parse_args()
-    options.rounds, options.seconds = (1, 1.0) if options.quick else (3, 2.0)
+    rounds, options.seconds = (1, 1.0) if options.quick else (3, 2.0)
+    options.rounds = options.rounds or rounds
     options.load = options.load or find_load()
     busy = os.getloadavg()[0]
     print(f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} processors, load before: {busy:.1f}; "

@@ -6,6 +6,8 @@
  *
  * The library is linked with -z nodelete: its worker may be inside these functions when a module is purged. */
 #include "element.h"
+#include "input.h"
+#include "terms.h"
 
 #include <pam_pps.h>
 
@@ -18,9 +20,7 @@
 /* What pam_pps_nif.erl and this file agree on; the number changes with it. The VM keeps native code that it has once loaded from a
  * path, whatever is there later, so newer Erlang code may meet older native code. */
 #define INTERFACE 2
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-/* Bytes copied in about a tenth of a scheduler's slice. */
-#define BYTES_OF_SLICE 65536
+
 /* Processes that are told of one group, and of how much of it before the others are told too. */
 #define BATCHES 16
 #define BATCH_MOST 64
@@ -40,8 +40,8 @@ struct outcome {
 	pam_pps_outcome *outcome; /* NULL until it is there, and after release() */
 	struct engine *engine;    /* kept, so that the input can be submitted again; NULL after handle() */
 	/* The rest is what was said on submission. */
-	ErlNifEnv *env; /* of this; NULL after handle() and release_context() */
-	ERL_NIF_TERM said;     /* {Tag, Context} */
+	ErlNifEnv *env;    /* of this; NULL after handle() and release_context() */
+	ERL_NIF_TERM said; /* {Tag, Context} */
 	ErlNifPid pid;
 };
 
@@ -50,23 +50,16 @@ static ErlNifMutex *locks[LOCKS];
 
 static ErlNifResourceType *engine_type, *outcome_type;
 
-static const char *const input_names[] = {
-	"stanza", "tick", "session_ended", "account_removed", "roster_changed", "import", "command", "room_changed"};
-static const char *const need_names[] = {"account", "roster", "admin", "blocked", "import", "room", "room_info"};
-static const char *const subscription_names[] = {"none", "to", "from", "both"};
-static const char *const affiliation_names[] = {"none", "outcast", "member", "admin", "owner"};
 static const char *const service_names[] = {"accounts", "component", "rooms"};
 static const char *const place_names[] = {"account", "domain", "component", "room"};
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 static const char *const result_names[] = {"ok", "null_pointer", "invalid_utf8", "invalid_argument", "unknown_option",
 	"invalid_option", "store", "unusable", "panic", "version", "closed", "busy"};
 
-static ERL_NIF_TERM atom_input[COUNT(input_names)], atom_need[COUNT(need_names)];
-static ERL_NIF_TERM atom_subscription[COUNT(subscription_names)], atom_service[COUNT(service_names)];
-static ERL_NIF_TERM atom_affiliation[COUNT(affiliation_names)];
-static ERL_NIF_TERM atom_place[COUNT(place_names)], atom_level[COUNT(level_names)], atom_result[COUNT(result_names)];
-static ERL_NIF_TERM atom_error, atom_event, atom_false, atom_log, atom_multicast, atom_need_tag, atom_ok, atom_pam_pps;
-static ERL_NIF_TERM atom_pass, atom_reply, atom_room, atom_room_info, atom_roster, atom_route, atom_true, atom_undefined, atom_wake;
+static ERL_NIF_TERM atom_service[COUNT(service_names)], atom_place[COUNT(place_names)], atom_level[COUNT(level_names)];
+static ERL_NIF_TERM atom_result[COUNT(result_names)];
+static ERL_NIF_TERM atom_error, atom_event, atom_log, atom_multicast, atom_need, atom_ok, atom_pam_pps, atom_pass, atom_reply;
+static ERL_NIF_TERM atom_route, atom_undefined, atom_wake;
 
 /* The environment of the NIF that this thread runs, for messages sent from inside the library. */
 static __thread ErlNifEnv *calling;
@@ -86,19 +79,6 @@ static int64_t now(void) {
 	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* The place of an atom in a table, or -1. */
-static int find(ERL_NIF_TERM atom, const ERL_NIF_TERM *table, size_t count) {
-	for(size_t i = 0; i < count; i++)
-		if(enif_is_identical(atom, table[i]))
-			return (int)i;
-	return -1;
-}
-
-static bool get_bool(ERL_NIF_TERM term, bool *value) {
-	*value = enif_is_identical(term, atom_true);
-	return *value || enif_is_identical(term, atom_false);
-}
-
 static ERL_NIF_TERM binary_of(ErlNifEnv *env, pam_pps_slice slice) {
 	return binary_term(env, slice.data, slice.len);
 }
@@ -110,12 +90,6 @@ static ERL_NIF_TERM error_of(ErlNifEnv *env, pam_pps_result result, pam_pps_text
 		pam_pps_text_free(text);
 	}
 	return enif_make_tuple2(env, atom_error, reason);
-}
-
-/* Tells the scheduler what copying took. */
-static void consume(ErlNifEnv *env, size_t bytes) {
-	size_t percent = 1 + bytes * 10 / BYTES_OF_SLICE;
-	enif_consume_timeslice(env, percent > 100 ? 100 : (int)percent);
 }
 
 /* -- resources ----------------------------------------------------------------------------------------------------- */
@@ -432,28 +406,6 @@ static ERL_NIF_TERM nif_statistics(ErlNifEnv *env, int argc, const ERL_NIF_TERM 
 
 /* -- inputs -------------------------------------------------------------------------------------------------------- */
 
-/* An input from a kind and what it says, iodata or #xmlel{}; NULL if they make no sense. */
-static pam_pps_input *input_of(ErlNifEnv *env, ERL_NIF_TERM kind_term, ERL_NIF_TERM data_term) {
-	ErlNifBinary data;
-	int kind = find(kind_term, atom_input, COUNT(atom_input));
-	if(kind < 0)
-		return NULL;
-	if(!enif_is_tuple(env, data_term)) {
-		if(!enif_inspect_iolist_as_binary(env, data_term, &data))
-			return NULL;
-		consume(env, data.size);
-		return pam_pps_input_new((uint32_t)kind + 1, data.data, data.size);
-	}
-	const struct text *text = element_write(env, data_term);
-	pam_pps_input *input = NULL;
-	if(text) {
-		consume(env, text->len);
-		input = pam_pps_input_new((uint32_t)kind + 1, (const uint8_t *)text->data, text->len);
-	}
-	element_written();
-	return input;
-}
-
 /* submit(Engine, Kind, Data, Extra, Privileged, Pid, Tag, Context) -> ok | {error, Reason}
  * Pid gets {pam_pps, [Outcome]} after the commit. */
 static ERL_NIF_TERM nif_submit(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
@@ -465,7 +417,7 @@ static ERL_NIF_TERM nif_submit(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
 	if(!enif_get_resource(env, argv[0], engine_type, (void **)&e) || !enif_inspect_binary(env, argv[3], &extra) ||
 		!get_bool(argv[4], &privileged) || !enif_get_local_pid(env, argv[5], &pid))
 		return enif_make_badarg(env);
-	pam_pps_input *input = input_of(env, argv[1], argv[2]);
+	pam_pps_input *input = input_read(env, argv[1], argv[2]);
 	if(!input || (extra.size && pam_pps_input_set_extra(input, extra.data, extra.size) != PAM_PPS_RESULT_OK)) {
 		pam_pps_input_free(input);
 		return enif_make_tuple2(env, atom_error, atom_result[PAM_PPS_RESULT_INVALID_ARGUMENT]);
@@ -480,7 +432,7 @@ static ERL_NIF_TERM nif_handle(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
 	struct engine *e;
 	if(!enif_get_resource(env, argv[0], engine_type, (void **)&e))
 		return enif_make_badarg(env);
-	pam_pps_input *input = input_of(env, argv[1], argv[2]);
+	pam_pps_input *input = input_read(env, argv[1], argv[2]);
 	if(!input)
 		return enif_make_tuple2(env, atom_error, atom_result[PAM_PPS_RESULT_INVALID_ARGUMENT]);
 	pam_pps_engine *engine = hold(env, e);
@@ -498,76 +450,6 @@ static ERL_NIF_TERM nif_handle(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
 	ERL_NIF_TERM term = enif_make_resource(env, o);
 	enif_release_resource(o);
 	return enif_make_tuple2(env, atom_ok, term);
-}
-
-#define GROUPS 64
-
-/* Adds {roster, Owner, Contact, Subscription, [Group]}. */
-static bool add_roster(ErlNifEnv *env, pam_pps_input *input, const ERL_NIF_TERM *fact) {
-	ErlNifBinary owner, contact, group;
-	int subscription = find(fact[3], atom_subscription, COUNT(atom_subscription));
-	if(!enif_inspect_binary(env, fact[1], &owner) || !enif_inspect_binary(env, fact[2], &contact) || subscription < 0)
-		return false;
-	unsigned length;
-	if(!enif_get_list_length(env, fact[4], &length))
-		return false;
-	pam_pps_slice few[GROUPS], *groups = few;
-	if(length > GROUPS)
-		groups = enif_alloc(length * sizeof *groups);
-	ERL_NIF_TERM head, list = fact[4];
-	size_t count = 0;
-	while(enif_get_list_cell(env, list, &head, &list))
-		if(enif_inspect_binary(env, head, &group))
-			groups[count++] = (pam_pps_slice){group.data, group.size};
-	pam_pps_result result = pam_pps_input_fact_roster(
-		input, owner.data, owner.size, contact.data, contact.size, (uint32_t)subscription, groups, count);
-	if(groups != few)
-		enif_free(groups);
-	return result == PAM_PPS_RESULT_OK;
-}
-
-/* Adds {room, Who, Room, Affiliation, Voice}. */
-static bool add_room(ErlNifEnv *env, pam_pps_input *input, const ERL_NIF_TERM *fact) {
-	ErlNifBinary who, room;
-	int affiliation = find(fact[3], atom_affiliation, COUNT(atom_affiliation));
-	bool voice;
-	if(!enif_inspect_binary(env, fact[1], &who) || !enif_inspect_binary(env, fact[2], &room) || affiliation < 0 ||
-		!get_bool(fact[4], &voice))
-		return false;
-	return pam_pps_input_fact_room(input, who.data, who.size, room.data, room.size, (uint32_t)affiliation, voice) ==
-	       PAM_PPS_RESULT_OK;
-}
-
-/* Adds {room_info, Room, Name, Description, Subject}. */
-static bool add_room_info(ErlNifEnv *env, pam_pps_input *input, const ERL_NIF_TERM *fact) {
-	ErlNifBinary room, name, description, subject;
-	if(!enif_inspect_binary(env, fact[1], &room) || !enif_inspect_binary(env, fact[2], &name) ||
-		!enif_inspect_binary(env, fact[3], &description) || !enif_inspect_binary(env, fact[4], &subject))
-		return false;
-	return pam_pps_input_fact_room_info(input, room.data, room.size, name.data, name.size, description.data, description.size,
-		       subject.data, subject.size) == PAM_PPS_RESULT_OK;
-}
-
-/* Adds {Need, Jid, Other, Value}, or what one of the others takes. */
-static bool add_fact(ErlNifEnv *env, pam_pps_input *input, ERL_NIF_TERM term) {
-	const ERL_NIF_TERM *fact;
-	int arity;
-	if(!enif_get_tuple(env, term, &arity, &fact))
-		return false;
-	if(arity == 5 && enif_is_identical(fact[0], atom_roster))
-		return add_roster(env, input, fact);
-	if(arity == 5 && enif_is_identical(fact[0], atom_room))
-		return add_room(env, input, fact);
-	if(arity == 5 && enif_is_identical(fact[0], atom_room_info))
-		return add_room_info(env, input, fact);
-	ErlNifBinary jid, other;
-	bool value;
-	int kind = arity == 4 ? find(fact[0], atom_need, COUNT(atom_need)) : -1;
-	if(kind < 0 || !enif_inspect_binary(env, fact[1], &jid) || !enif_inspect_binary(env, fact[2], &other) ||
-		!get_bool(fact[3], &value))
-		return false;
-	return pam_pps_input_fact_bool(input, (uint32_t)kind + 1, jid.data, jid.size, other.data, other.size, value) ==
-	       PAM_PPS_RESULT_OK;
 }
 
 /* One of the two things that were said of an outcome on submission. */
@@ -643,7 +525,7 @@ static ERL_NIF_TERM nif_resubmit(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
 		return enif_make_tuple2(env, atom_error, atom_result[PAM_PPS_RESULT_INVALID_ARGUMENT]);
 	ERL_NIF_TERM head, list = argv[1];
 	while(enif_get_list_cell(env, list, &head, &list))
-		if(!add_fact(env, input, head)) {
+		if(!input_add_fact(env, input, head)) {
 			pam_pps_input_free(input);
 			return enif_make_tuple2(env, atom_error, atom_result[PAM_PPS_RESULT_INVALID_ARGUMENT]);
 		}
@@ -653,9 +535,7 @@ static ERL_NIF_TERM nif_resubmit(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
 /* -- outcomes ------------------------------------------------------------------------------------------------------ */
 
 static ERL_NIF_TERM need_term(ErlNifEnv *env, const pam_pps_outcome *o, size_t i) {
-	uint32_t kind = pam_pps_outcome_need_kind(o, i);
-	ERL_NIF_TERM name = kind >= 1 && kind <= COUNT(atom_need) ? atom_need[kind - 1] : atom_undefined;
-	return enif_make_tuple4(env, atom_need_tag, name, binary_of(env, pam_pps_outcome_jid(o, i)),
+	return enif_make_tuple4(env, atom_need, input_need(pam_pps_outcome_need_kind(o, i)), binary_of(env, pam_pps_outcome_jid(o, i)),
 		binary_of(env, pam_pps_outcome_other_jid(o, i)));
 }
 
@@ -780,12 +660,6 @@ static ERL_NIF_TERM nif_version(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
 	return binary_of(env, pam_pps_version());
 }
 
-static void make_atoms(ErlNifEnv *env, const char *const *names, ERL_NIF_TERM *atoms, size_t count) {
-	for(size_t i = 0; i < count; i++)
-		atoms[i] = enif_make_atom(env, names[i]);
-}
-#define MAKE_ATOMS(what) make_atoms(env, what##_names, atom_##what, COUNT(what##_names))
-
 /* For a first load and for an upgrade. */
 static int prepare(ErlNifEnv *env) {
 	if((pam_pps_version_number() >> 8) != (PAM_PPS_VERSION_NUMBER >> 8))
@@ -794,32 +668,24 @@ static int prepare(ErlNifEnv *env) {
 	outcome_type = open_type(env, "pam_pps_outcome", outcome_gone);
 	if(!engine_type || !outcome_type)
 		return -1;
-	MAKE_ATOMS(input);
-	MAKE_ATOMS(need);
-	MAKE_ATOMS(subscription);
-	MAKE_ATOMS(affiliation);
 	MAKE_ATOMS(service);
 	MAKE_ATOMS(place);
 	MAKE_ATOMS(level);
 	MAKE_ATOMS(result);
 	atom_error = enif_make_atom(env, "error");
 	atom_event = enif_make_atom(env, "event");
-	atom_false = enif_make_atom(env, "false");
 	atom_log = enif_make_atom(env, "log");
 	atom_multicast = enif_make_atom(env, "multicast");
-	atom_need_tag = enif_make_atom(env, "need");
+	atom_need = enif_make_atom(env, "need");
 	atom_ok = enif_make_atom(env, "ok");
 	atom_pam_pps = enif_make_atom(env, "pam_pps");
 	atom_pass = enif_make_atom(env, "pass");
 	atom_reply = enif_make_atom(env, "reply");
-	atom_room = enif_make_atom(env, "room");
-	atom_room_info = enif_make_atom(env, "room_info");
-	atom_roster = enif_make_atom(env, "roster");
 	atom_route = enif_make_atom(env, "route");
-	atom_true = enif_make_atom(env, "true");
 	atom_undefined = enif_make_atom(env, "undefined");
 	atom_wake = enif_make_atom(env, "wake");
 	element_load(env);
+	input_load(env);
 	for(size_t i = 0; i < LOCKS; i++)
 		if(!locks[i] && !(locks[i] = enif_mutex_create("pam_pps_outcome")))
 			return -1;
