@@ -27,7 +27,7 @@ void input_load(ErlNifEnv *env) {
 	atom_undefined = enif_make_atom(env, "undefined");
 }
 
-bool get_bool(ERL_NIF_TERM term, bool *value) {
+bool input_bool(ERL_NIF_TERM term, bool *value) {
 	*value = enif_is_identical(term, atom_true);
 	return *value || enif_is_identical(term, atom_false);
 }
@@ -91,7 +91,7 @@ static bool add_room(ErlNifEnv *env, pam_pps_input *input, const ERL_NIF_TERM *f
 	int affiliation = find(fact[3], atom_affiliation, COUNT(atom_affiliation));
 	bool voice;
 	if(!enif_inspect_binary(env, fact[1], &who) || !enif_inspect_binary(env, fact[2], &room) || affiliation < 0 ||
-		!get_bool(fact[4], &voice))
+		!input_bool(fact[4], &voice))
 		return false;
 	return pam_pps_input_fact_room(input, who.data, who.size, room.data, room.size, (uint32_t)affiliation, voice) ==
 	       PAM_PPS_RESULT_OK;
@@ -122,7 +122,7 @@ bool input_add_fact(ErlNifEnv *env, pam_pps_input *input, ERL_NIF_TERM term) {
 	bool value;
 	int kind = arity == 4 ? find(fact[0], atom_need, COUNT(atom_need)) : -1;
 	if(kind < 0 || !enif_inspect_binary(env, fact[1], &jid) || !enif_inspect_binary(env, fact[2], &other) ||
-		!get_bool(fact[3], &value))
+		!input_bool(fact[3], &value))
 		return false;
 	return pam_pps_input_fact_bool(input, (uint32_t)kind + 1, jid.data, jid.size, other.data, other.size, value) ==
 	       PAM_PPS_RESULT_OK;

@@ -18,6 +18,7 @@ bool input_add_fact(ErlNifEnv *env, pam_pps_input *input, ERL_NIF_TERM fact);
 /* The name of a need. */
 ERL_NIF_TERM input_need(uint32_t kind);
 
-bool get_bool(ERL_NIF_TERM term, bool *value);
+/* True or false; false is returned if the term is neither. */
+bool input_bool(ERL_NIF_TERM term, bool *value);
 
 #endif

@@ -415,7 +415,7 @@ static ERL_NIF_TERM nif_submit(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
 	ErlNifPid pid;
 	bool privileged;
 	if(!enif_get_resource(env, argv[0], engine_type, (void **)&e) || !enif_inspect_binary(env, argv[3], &extra) ||
-		!get_bool(argv[4], &privileged) || !enif_get_local_pid(env, argv[5], &pid))
+		!input_bool(argv[4], &privileged) || !enif_get_local_pid(env, argv[5], &pid))
 		return enif_make_badarg(env);
 	pam_pps_input *input = input_read(env, argv[1], argv[2]);
 	if(!input || (extra.size && pam_pps_input_set_extra(input, extra.data, extra.size) != PAM_PPS_RESULT_OK)) {

@@ -5,6 +5,8 @@
 #include <erl_nif.h>
 #include <stddef.h>
 
+/* Bytes copied in about a tenth of a scheduler's slice. */
+#define BYTES_OF_SLICE 65536
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define MAKE_ATOMS(what) make_atoms(env, what##_names, atom_##what, COUNT(what##_names))
 
@@ -21,9 +23,9 @@ static inline int find(ERL_NIF_TERM atom, const ERL_NIF_TERM *table, size_t coun
 	return -1;
 }
 
-/* Tells the scheduler what copying took: so many bytes are copied in about a tenth of its slice. */
+/* Tells the scheduler what copying took. */
 static inline void consume(ErlNifEnv *env, size_t bytes) {
-	size_t percent = 1 + bytes * 10 / 65536;
+	size_t percent = 1 + bytes * 10 / BYTES_OF_SLICE;
 	enif_consume_timeslice(env, percent > 100 ? 100 : (int)percent);
 }
 

@@ -6,7 +6,7 @@
 -behaviour(gen_server).
 
 -export([names/0, is_wanted/2, fire_wanted/1, fire/1, run/1]).
--export_type([wanted/0, told/0]).
+-export_type([wanted/0, untold/0]).
 %% supervisor
 -export([start_link/1]).
 %% gen_server
@@ -17,9 +17,9 @@
 
 -define(COUNT, 8).
 
-%% An event, or where it is; and of which service.
--type told() :: pam_pps_nif:event() | {pam_pps_nif:outcome(), Place :: non_neg_integer()}.
--type wanted() :: {Service :: binary(), told()}.
+%% An event, or where it is; and with the service that it is of.
+-type untold() :: pam_pps_nif:event() | {pam_pps_nif:outcome(), Place :: non_neg_integer()}.
+-type wanted() :: {Service :: binary(), untold()}.
 
 -spec names() -> [atom()].
 names() ->
@@ -45,17 +45,20 @@ fire_wanted([{Service, Event} | Rest]) -> fire_wanted(Rest, Service, [Event]);
 fire_wanted([]) -> ok.
 
 %% @doc Has the hooks of events of one service run.
--spec fire([told()]) -> ok.
+-spec fire([untold()]) -> ok.
 fire([]) -> ok;
 fire([{event, _, Service, _, _, _, _} | _] = Events) -> fire(Service, Events).
 
 %% @doc Runs the hooks in the calling process.
--spec run([told()]) -> ok.
-run([Event | Rest]) ->
-    try run_event(Event)
-    catch Class:Reason:Stack ->
-	    ?ERROR_MSG("Modules could not be told of an event:~n** ~ts", [misc:format_exception(2, Class, Reason, Stack)])
+-spec run([untold()]) -> ok.
+run([{Outcome, Place} | Rest]) ->
+    try pam_pps_nif:event(Outcome, Place) of
+	Event -> run_event(Event)
+    catch error:Reason -> ?ERROR_MSG("Modules could not be told of an event that cannot be read: ~p", [Reason])
     end,
+    run(Rest);
+run([Event | Rest]) ->
+    run_event(Event),
     run(Rest);
 run([]) ->
     ok.
@@ -72,7 +75,7 @@ init([]) ->
 handle_call(_Request, _From, State) ->
     {reply, ok, State}.
 
--spec handle_cast({run, [told()]}, undefined) -> {noreply, undefined}.
+-spec handle_cast({run, [untold()]}, undefined) -> {noreply, undefined}.
 handle_cast({run, Events}, State) ->
     run(Events),
     {noreply, State}.
@@ -81,14 +84,14 @@ handle_cast({run, Events}, State) ->
 %%% Internal functions
 %%%===================================================================
 
--spec fire_wanted([wanted()], binary(), [told()]) -> ok.
+-spec fire_wanted([wanted()], binary(), [untold()]) -> ok.
 fire_wanted([{Service, Event} | Rest], Service, Last) ->
     fire_wanted(Rest, Service, [Event | Last]);
 fire_wanted(Rest, Service, Last) ->
     fire(Service, lists:reverse(Last)),
     fire_wanted(Rest).
 
--spec fire(binary(), [told()]) -> ok.
+-spec fire(binary(), [untold()]) -> ok.
 fire(Service, Events) ->
     gen_server:cast(name(erlang:phash2(Service, ?COUNT)), {run, Events}).
 
@@ -120,14 +123,16 @@ server_host(Service) ->
 	undefined -> undefined
     end.
 
--spec run_event(told()) -> ok.
-run_event({Outcome, Place}) ->
-    run_event(pam_pps_nif:event(Outcome, Place));
+-spec run_event(pam_pps_nif:event()) -> ok.
 run_event({event, Name, Service, Node, Item, Actor, Payload}) ->
     case {hook(Name), server_host(Service)} of
 	{Hook, ServerHost} when Hook /= undefined, ServerHost /= undefined ->
-	    ejabberd_hooks:run(Hook, ServerHost, arguments(Hook, ServerHost, pam_pps_jid:decode(Service), Node, Item,
-							   actor(Actor, Service), Payload));
+	    try arguments(Hook, ServerHost, pam_pps_jid:decode(Service), Node, Item, actor(Actor, Service), Payload) of
+		Arguments -> ejabberd_hooks:run(Hook, ServerHost, Arguments)
+	    catch Class:Reason:Stack ->
+		    ?ERROR_MSG("Modules could not be told of ~ts:~n** ~ts",
+			       [Name, misc:format_exception(2, Class, Reason, Stack)])
+	    end;
 	_ -> ok
     end.
 

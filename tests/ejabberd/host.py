@@ -371,6 +371,20 @@ def everybody_hears_of_a_service_in_one_order(folder, arguments):
 
 
 @check
+def modules_hear_of_a_service_in_its_order(folder, arguments):
+    """Requests that are committed together, so that what happened comes to the hooks in one message."""
+    count = 300
+    with Server(*probe(folder), *arguments) as server:
+        assert evaluate(server, "pam_pps_probe:record()") == "ok"
+        juliet = Client(server, "juliet@localhost")
+        good(juliet.iq("set", f"<pubsub xmlns='{PUBSUB}'><create node='ordered'/></pubsub>", "pubsub.localhost"))
+        juliet.send("".join(f"<iq type='set' id='o{n}' to='pubsub.localhost'>{publish('ordered', str(n))}</iq>" for n in range(count)))
+        assert until(lambda: evaluate(server, "length(pam_pps_probe:recorded())") == str(count)), "not all were told"
+        told = json.loads(evaluate(server, "pam_pps_probe:recorded()"))
+        assert told == list(range(count)), told
+
+
+@check
 def every_option_is_described(folder, arguments):
     with Server(*probe(folder), *arguments) as server:
         known = "lists:usort([case O of {Name, _} -> Name; Name -> Name end || O <- mod_pam_pps:mod_options(<<\"localhost\">>)])"

@@ -4,7 +4,7 @@
 
 -export([start/2, stop/1, depends/2, mod_options/1, mod_doc/0, eval/1, engines/1, released/0, modules/0, churn/2,
 	 elements/1, addresses/0, muc_filter_message/3,
-	 pubsub_publish_item/6, filter_packet/1]).
+	 pubsub_publish_item/6, record/0, record_item/6, recorded/0, filter_packet/1]).
 
 -include("ejabberd_commands.hrl").
 
@@ -139,6 +139,16 @@ muc_filter_message(Message, _State, _Nick) ->
 	_ -> ok
     end,
     Message.
+
+%% What modules are told of, in that order.
+record() ->
+    ?MODULE = ets:new(?MODULE, [named_table, public, ordered_set, {heir, whereis(ejabberd_sup), none}]),
+    ejabberd_hooks:add(pubsub_publish_item, <<"localhost">>, ?MODULE, record_item, 50).
+
+record_item(_Host, _Node, _From, _Service, Id, _Payload) ->
+    ets:insert(?MODULE, {erlang:unique_integer([monotonic]), Id}).
+
+recorded() -> [binary_to_integer(Id) || {_, Id} <- ets:tab2list(?MODULE)].
 
 %% What was published last.
 pubsub_publish_item(_ServerHost, Node, _Publisher, Service, Id, Payload) ->
