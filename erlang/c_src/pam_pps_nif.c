@@ -557,9 +557,11 @@ static ERL_NIF_TERM nif_decisions(ErlNifEnv *env, int argc, const ERL_NIF_TERM a
 	size_t bytes = 0;
 	for(size_t i = pam_pps_outcome_count(o->outcome); i-- > 0;) {
 		ERL_NIF_TERM term;
-		pam_pps_slice stanza = pam_pps_outcome_stanza(o->outcome, i);
+		uint32_t kind = pam_pps_outcome_kind(o->outcome, i);
+		/* That of an event is written when it is asked for: see event(). */
+		pam_pps_slice stanza = kind == PAM_PPS_DECISION_EVENT ? (pam_pps_slice){0} : pam_pps_outcome_stanza(o->outcome, i);
 		bytes += stanza.len + 64;
-		switch(pam_pps_outcome_kind(o->outcome, i)) {
+		switch(kind) {
 		case PAM_PPS_DECISION_PASS: term = atom_pass; break;
 		case PAM_PPS_DECISION_ROUTE: term = enif_make_tuple2(env, atom_route, stanza_term(env, stanza)); break;
 		case PAM_PPS_DECISION_MULTICAST:

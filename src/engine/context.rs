@@ -262,16 +262,7 @@ impl<'a> Context<'a> {
             extension.on_event(self, event)?;
         }
         if event.service().host.events {
-            let mut decisions = event.to_decisions();
-            for decision in &mut decisions {
-                if let Decision::Event(told) = decision {
-                    // A module of the host knows that it was itself; the subscriber of an event is no actor.
-                    if self.privileged && !matches!(event, Happened::SubscriptionChanged { .. }) {
-                        told.actor.clear();
-                    }
-                }
-            }
-            self.out.append(&mut decisions);
+            event.tell(self.privileged, &mut self.out);
         }
         Ok(())
     }

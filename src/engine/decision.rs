@@ -1,9 +1,13 @@
 //! What comes out of the engine: decisions that the host carries out, in their order.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::input::Input;
+use crate::jid::{BareJid, Jid};
+use crate::ns;
+use crate::pubsub::{Item, ItemId, NodeName};
 use crate::time::Timestamp;
+use crate::xml::Writer;
 
 /// One thing for the host to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,22 +77,54 @@ pub enum Need {
     Import(String),
 }
 
-/// Something that happened in a service, for modules inside the host.
+/// Something that happened in a service, for modules inside the host. Most servers have none that listens to most events, so
+/// nothing is copied or written for one before it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Which of the events.
     pub name: &'static str,
     /// JID of the service.
-    pub service: String,
+    pub service: BareJid,
     /// NodeID.
-    pub node: String,
-    /// ItemID, empty if it is not about one.
-    pub item: String,
-    /// Who did it; the subscriber, for events about a subscription.
-    pub actor: String,
-    /// The whole `<item/>`, empty if the event has none.
-    pub payload: Arc<str>,
+    pub node: NodeName,
+    /// ItemID, if it is about one.
+    pub item: Option<ItemId>,
+    /// Who did it; the subscriber, for events about a subscription. None if it was a module of the host.
+    pub actor: Option<Jid>,
+    /// What was published.
+    pub published: Option<Published>,
 }
+
+/// What was published, for an event.
+#[derive(Debug, Clone)]
+pub struct Published {
+    item: Item,
+    xml: OnceLock<String>,
+}
+
+impl Published {
+    pub(crate) fn new(item: &Item) -> Self {
+        Self { item: item.clone(), xml: OnceLock::new() }
+    }
+
+    /// The whole `<item/>`: that is what modules of the host pass around.
+    pub fn xml(&self) -> &str {
+        self.xml.get_or_init(|| {
+            let mut writer = Writer::with_capacity(self.item.payload.len() + 128);
+            writer.start_ns("item", ns::PUBSUB).attr("id", self.item.id.as_str());
+            writer.attr("publisher", &self.item.publisher).raw(&self.item.payload);
+            writer.finish()
+        })
+    }
+}
+
+impl PartialEq for Published {
+    fn eq(&self, other: &Self) -> bool {
+        self.item == other.item
+    }
+}
+
+impl Eq for Published {}
 
 /// Everything that came of one input.
 #[derive(Debug, Default)]

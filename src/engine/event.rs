@@ -1,11 +1,9 @@
 //! What happens inside a service, as other extensions and the host's modules get to know it.
 
 use super::context::ServiceRef;
-use super::decision::{Decision, Event};
+use super::decision::{Decision, Event, Published};
 use crate::jid::Jid;
-use crate::ns;
 use crate::pubsub::{Item, ItemId, Node, SubscriptionState};
-use crate::xml::Writer;
 
 /// Something that was done, within the transaction that does it.
 #[derive(Debug)]
@@ -47,43 +45,44 @@ impl<'a> Happened<'a> {
         }
     }
 
-    /// What the host's modules are told.
-    pub(crate) fn to_decisions(&self) -> Vec<Decision> {
-        let event = |name, node: &Node, item: &str, actor: &Jid, payload: &std::sync::Arc<str>| {
+    /// Adds what the host's modules are told.
+    pub(crate) fn tell(&self, is_privileged: bool, out: &mut Vec<Decision>) {
+        let event = |name, node: &Node, item: Option<&ItemId>, actor: Option<&Jid>, published: Option<&Item>| {
             Decision::Event(Event {
                 name,
-                service: self.service().jid.as_str().to_owned(),
-                node: node.name.as_str().to_owned(),
-                item: item.to_owned(),
-                actor: actor.as_str().to_owned(),
-                payload: payload.clone(),
+                service: self.service().jid.clone(),
+                node: node.name.clone(),
+                item: item.cloned(),
+                actor: actor.cloned(),
+                published: published.map(Published::new),
             })
         };
-        let none = std::sync::Arc::from("");
+        // A module of the host knows that it was itself.
+        let by = |actor: &'a Jid| Some(actor).filter(|_| !is_privileged);
+        let of_node = |name, node, actor| event(name, node, None, by(actor), None);
         match self {
-            Self::NodeCreated { node, actor, .. } => vec![event("node-created", node, "", actor, &none)],
-            Self::NodeDeleted { node, actor, .. } => vec![event("node-deleted", node, "", actor, &none)],
-            Self::NodePurged { node, actor, .. } => vec![event("node-purged", node, "", actor, &none)],
-            Self::ConfigChanged { node, actor, .. } => vec![event("node-config-changed", node, "", actor, &none)],
+            Self::NodeCreated { node, actor, .. } => out.push(of_node("node-created", node, actor)),
+            Self::NodeDeleted { node, actor, .. } => out.push(of_node("node-deleted", node, actor)),
+            Self::NodePurged { node, actor, .. } => out.push(of_node("node-purged", node, actor)),
+            Self::ConfigChanged { node, actor, .. } => out.push(of_node("node-config-changed", node, actor)),
             Self::ItemsPublished { node, items, actor, .. } => {
-                let published = |item: &Item| {
-                    // The whole item: that is what modules of the host pass around.
-                    let mut writer = Writer::with_capacity(item.payload.len() + 128);
-                    writer.start_ns("item", ns::PUBSUB).attr("id", item.id.as_str());
-                    writer.attr("publisher", &item.publisher).raw(&item.payload);
-                    let xml = writer.finish().into();
-                    event("item-published", node, item.id.as_str(), actor, &xml)
-                };
-                items.iter().map(published).collect()
+                out.extend(
+                    items.iter().map(|item| event("item-published", node, Some(&item.id), by(actor), Some(item))),
+                );
             }
             Self::ItemsRetracted { node, ids, actor, .. } => {
-                ids.iter().map(|id| event("item-retracted", node, id.as_str(), actor, &none)).collect()
+                out.extend(ids.iter().map(|id| event("item-retracted", node, Some(id), by(actor), None)));
             }
+            // The subscriber of an event is no actor.
             Self::SubscriptionChanged { node, jid, old, new, .. } => match (old, new) {
-                (SubscriptionState::Subscribed, SubscriptionState::Subscribed) => Vec::new(),
-                (_, SubscriptionState::Subscribed) => vec![event("subscription-added", node, "", jid, &none)],
-                (SubscriptionState::Subscribed, _) => vec![event("subscription-removed", node, "", jid, &none)],
-                _ => Vec::new(),
+                (SubscriptionState::Subscribed, SubscriptionState::Subscribed) => (),
+                (_, SubscriptionState::Subscribed) => {
+                    out.push(event("subscription-added", node, None, Some(jid), None))
+                }
+                (SubscriptionState::Subscribed, _) => {
+                    out.push(event("subscription-removed", node, None, Some(jid), None))
+                }
+                _ => (),
             },
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::context::{Context, Handled, ServiceRef};
 use super::event::Happened;
-use super::notify::{Reach, retract_body};
+use super::notify::{Audience, Reach, retract_body};
 use crate::jid::{BareJid, Jid};
 use crate::ns;
 use crate::pubsub::config::{AccessModel, Limit};
@@ -152,8 +152,10 @@ impl Context<'_> {
         }
         if notify {
             let audience = self.audience(service, node, Reach::Subscribed)?;
-            let body = retract_body(node.name.as_str(), ids.iter().map(ItemId::as_str));
-            self.notify(service, node, audience, &body, None);
+            if audience != Audience::default() {
+                let body = retract_body(node.name.as_str(), ids.iter().map(ItemId::as_str));
+                self.notify(service, node, audience, &body, None);
+            }
         }
         self.happened(&Happened::ItemsRetracted { service, node, ids, actor })
     }

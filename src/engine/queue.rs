@@ -1,8 +1,9 @@
 //! The queue of submitted inputs, the worker that commits them in groups, and the threads that answer what only reads.
 //!
 //! Who publishes much has several requests under way and sends the next ones when he is answered. They come one after the other,
-//! and a worker that begins with the first would commit nearly each by itself. So it waits a moment for as many as there
-//! were lately, as long as they keep coming; who sends one request at a time never waits.
+//! and a worker that begins with the first would commit nearly each by itself. So after a group it sleeps for a moment, until
+//! there are as many as there were lately, or they stop coming; who sends one request at a time never waits. It is not woken for
+//! fewer: being put to sleep and woken costs a worker about as much as an input.
 //!
 //! Inputs of one service form a lane ([`super::lane`]): when one of them needs facts, those behind it wait until it was
 //! submitted again. Lanes are looked at only while one of them waits, so that the usual input costs nothing for it.
@@ -65,6 +66,7 @@ pub(super) struct Queue {
     reads: AtomicI64,
     group: usize,
     capacity: usize,
+    first_pause: Duration,
     pause: Duration,
     longest_wait: Duration,
     on_thread_start: fn(),
@@ -116,6 +118,7 @@ impl Queue {
             reads: AtomicI64::new(0),
             group,
             capacity,
+            first_pause: FIRST_PAUSE,
             pause: PAUSE,
             longest_wait: LONGEST_WAIT,
             on_thread_start,
@@ -243,9 +246,7 @@ impl Queue {
     fn next_group(&self) -> Option<Vec<Entry>> {
         let mut state = self.state.lock();
         loop {
-            if !state.waiting.is_empty() {
-                self.wait_for_more(&mut state);
-            }
+            self.wait_for_more(&mut state);
             let mut group = Vec::new();
             while group.len() < self.group {
                 let Some(entry) = state.waiting.pop_front() else { break };
@@ -284,20 +285,22 @@ impl Queue {
         }
     }
 
-    /// Lets inputs come until there are as many as were under way lately. Ends when none comes for a moment.
+    /// After a group: lets inputs come until there are as many as were under way lately. Ends when none comes for a moment.
     fn wait_for_more(&self, state: &mut MutexGuard<'_, State>) {
-        let wanted = state.lately.min(self.group);
-        if state.waiting.len() >= wanted {
+        let wanted = std::mem::take(&mut state.lately).min(self.group);
+        if state.waiting.len() >= wanted || wanted < 2 {
             return;
         }
         state.wanted = wanted;
         let until = Instant::now() + self.longest_wait;
+        let mut pause = self.first_pause;
         while state.waiting.len() < wanted && !state.closed {
             let before = state.waiting.len();
-            let pause = self.more.wait_for(state, self.pause).timed_out() && state.waiting.len() == before;
-            if pause || Instant::now() >= until {
+            let none_came = self.more.wait_for(state, pause).timed_out() && state.waiting.len() == before;
+            if none_came || Instant::now() >= until {
                 break;
             }
+            pause = self.pause;
         }
         state.wanted = 1;
     }
@@ -357,10 +360,13 @@ impl State {
     }
 }
 
+/// After a group, its senders have to be told before they come again.
+const FIRST_PAUSE: Duration = Duration::from_micros(200);
+
 /// Without an input for so long, no more are expected for the same group.
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// How long an input may wait for others.
+/// How long it may take until a group is complete.
 const LONGEST_WAIT: Duration = Duration::from_micros(500);
 
 /// Requests that are answered from one state of the store: few, so that the other readers have something to do.
@@ -533,7 +539,7 @@ mod tests {
     /// A queue in which `lately` inputs were under way and one waits.
     fn queue(lately: usize, pause: Duration) -> Queue {
         let mut queue = Queue::new(4, 100, Vec::new(), || ());
-        (queue.pause, queue.longest_wait) = (pause, pause);
+        (queue.first_pause, queue.pause, queue.longest_wait) = (pause, pause, pause);
         queue.state.lock().lately = lately;
         add(&queue);
         queue

@@ -434,7 +434,7 @@ pub unsafe extern "C" fn pam_pps_outcome_free(outcome: *mut pam_pps_outcome) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pam_pps_outcome_item(outcome: *const pam_pps_outcome, place: usize) -> pam_pps_slice {
     let read = |decision: &Decision| match decision {
-        Decision::Event(event) => Some(event.item.as_str().into()),
+        Decision::Event(event) => Some(event.item.as_ref()?.as_str().into()),
         _ => None,
     };
     // SAFETY: as the header demands.
@@ -521,7 +521,7 @@ pub unsafe extern "C" fn pam_pps_outcome_other_jid(outcome: *const pam_pps_outco
             Decision::Need(Need::Roster { contact, .. } | Need::Blocked { contact, .. }) => contact.as_str().into(),
             Decision::Need(Need::Admin { service, .. }) => service.as_str().into(),
             Decision::Need(Need::Room { room, .. }) => room.as_str().into(),
-            Decision::Event(event) => event.actor.as_str().into(),
+            Decision::Event(event) => event.actor.as_ref()?.as_str().into(),
             _ => return None,
         })
     };
@@ -563,7 +563,7 @@ pub unsafe extern "C" fn pam_pps_outcome_stanza(outcome: *const pam_pps_outcome,
     let read = |decision: &Decision| {
         Some(match decision {
             Decision::Route { stanza } | Decision::Multicast { stanza, .. } => stanza.as_str().into(),
-            Decision::Event(event) => (*event.payload).into(),
+            Decision::Event(event) => event.published.as_ref()?.xml().into(),
             Decision::Reply(text) => text.as_str().into(),
             _ => return None,
         })
