@@ -428,12 +428,23 @@ is_creation(_) ->
 %% @doc Gives the stanza to the engine, which answers it or passes it on.
 -spec take(stanza()) -> drop.
 take(Stanza) ->
-    Context = {taken, Stanza},
-    case submit(Stanza, #{context => Context}) of
+    case submit(Stanza, #{context => context(Stanza)}) of
 	ok -> ok;
-	{error, _} -> pam_pps_worker:refuse(Context)
+	{error, _} -> pam_pps_worker:refuse({taken, Stanza})
     end,
     drop.
+
+%% Copying a whole stanza is much of what a short request costs, and none of what a service is asked about publish-subscribe goes on.
+-spec context(stanza()) -> pam_pps:context().
+context(#iq{type = Type, to = #jid{luser = <<>>, lresource = <<>>, lserver = Domain}, sub_els = [El]} = IQ)
+  when Type == get; Type == set ->
+    Ns = xmpp:get_ns(El),
+    case (Ns == ?NS_PUBSUB orelse Ns == ?NS_PUBSUB_OWNER) andalso pam_pps:domain(Domain) of
+	{component, _} -> {asked, IQ};
+	_ -> {taken, IQ}
+    end;
+context(Stanza) ->
+    {taken, Stanza}.
 
 %% Shows the stanza to the engine; others handle it too.
 -spec feed(stanza()) -> ok.

@@ -22,9 +22,9 @@
 -include("xmpp.hrl").
 
 -type kind() :: accounts | component | rooms.
-%% What an outcome is about: a stanza that was taken from its way and may have to go on, a process that waits, or a room's list
-%% that the engine's is added to.
--type context() :: none | {taken, stanza()} | {call, reference(), Id :: binary()} | {list, Answer :: iq(), Id :: binary()}.
+%% What an outcome is about: a stanza that was taken from its way and may have to go on, a request that the engine answers itself,
+%% a process that waits, or a room's list that the engine's is added to.
+-type context() :: none | {taken, stanza()} | {asked, iq()} | {call, reference(), Id :: binary()} | {list, Answer :: iq(), Id :: binary()}.
 %% What of it is always wanted: of a request, the attributes that make a stanza the answer to it, and that answer.
 -type about() :: none | taken | {taken, Answer :: [attr()], iq()} | {call, reference(), Id :: binary()} | {list, Id :: binary()}.
 %% Where an outcome goes, how often facts were asked for, and what it is about.
@@ -117,7 +117,7 @@ submit(Kind, Lane, Data, More) ->
     case {engine(), whereis(Worker)} of
 	{undefined, _} -> {error, closed};
 	{_, undefined} -> {error, busy};
-	{Engine, Pid} -> pam_pps_nif:submit(Engine, Kind, Data, Extra, Privileged, Pid, Tag, Context)
+	{Engine, Pid} -> pam_pps_nif:submit(Engine, Kind, Data, Extra, Privileged, Pid, Tag, kept(Context))
     end.
 
 %% @doc Sends an IQ to a service as if it had come over the wire, and waits for the answer. What the engine tells modules of
@@ -295,11 +295,15 @@ tick() ->
     ok.
 
 -spec about(context(), iodata() | xmlel()) -> about().
-about({taken, #iq{id = Id, from = From, to = To}}, #xmlel{attrs = Attrs}) ->
-    {taken, answered(Attrs, []), #iq{type = result, id = Id, from = To, to = From}};
+about({Taken, #iq{id = Id, lang = Lang, from = From, to = To}}, #xmlel{attrs = Attrs}) when Taken == taken; Taken == asked ->
+    {taken, answered(Attrs, []), #iq{type = result, id = Id, lang = Lang, from = To, to = From}};
 about({taken, _}, _) -> taken;
 about({list, _, Id}, _) -> {list, Id};
 about(Context, _) -> Context.
+
+-spec kept(context()) -> asked | context().
+kept({asked, _}) -> asked;
+kept(Context) -> Context.
 
 -spec answered([attr()], [attr()]) -> [attr()].
 answered([{<<"id">>, _} = Id | Rest], Answer) -> answered(Rest, [Id | Answer]);

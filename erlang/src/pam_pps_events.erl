@@ -16,6 +16,9 @@
 -include("xmpp.hrl").
 
 -define(COUNT, 8).
+%% Modules of ejabberd's that nearly every server has, and that look only at what people publish on their own accounts. What is
+%% published on a service need not be made into terms for them.
+-define(IS_OF_ACCOUNTS(Module), (Module == mod_private orelse Module == mod_avatar)).
 
 %% An event, or where it is; and with the service that it is of.
 -type untold() :: pam_pps_nif:event() | {pam_pps_nif:outcome(), Place :: non_neg_integer()}.
@@ -29,14 +32,20 @@ names() ->
 start_link(Name) ->
     gen_server:start_link({local, Name}, ?MODULE, [], []).
 
-%% @doc Whether any module waits for it. Most servers have none that listens, and most events are published items.
+%% @doc Whether any module waits for it. On most servers none does, and most events are published items.
 -spec is_wanted(binary(), binary()) -> boolean().
 is_wanted(Name, Service) ->
-    try ets:lookup(hooks, {hook(Name), server_host(Service)}) of
-	[] -> false;
-	[{_, Handlers}] -> Handlers /= [];
-	_ -> true
-    catch error:badarg -> true
+    case domain(Service) of
+	{Kind, ServerHost} ->
+	    try ets:lookup(hooks, {hook(Name), ServerHost}) of
+		[] -> false;
+		[{_, Handlers}] -> is_heard(Handlers, Kind);
+		%% From ejabberd 24.07 on there are also those who watch the handlers.
+		[{_, Handlers, []}] -> is_heard(Handlers, Kind);
+		_ -> true
+	    catch error:badarg -> true
+	    end;
+	undefined -> false
     end.
 
 %% @doc Has the hooks of events run: those of one service that follow each other at once.
@@ -114,19 +123,20 @@ hook(<<"subscription-added">>) -> pubsub_subscribe_node;
 hook(<<"subscription-removed">>) -> pubsub_unsubscribe_node;
 hook(_) -> undefined.
 
+-spec is_heard([{Seq :: integer(), module() | undefined, atom() | fun()}], pam_pps:kind()) -> boolean().
+is_heard([{_, Module, _} | Handlers], Kind) when Kind /= accounts, ?IS_OF_ACCOUNTS(Module) -> is_heard(Handlers, Kind);
+is_heard(Handlers, _Kind) -> Handlers /= [].
+
 %% The engine has prepared the address.
--spec server_host(binary()) -> binary() | undefined.
-server_host(Service) ->
+-spec domain(binary()) -> {pam_pps:kind(), ServerHost :: binary()} | undefined.
+domain(Service) ->
     [Bare | _] = binary:split(Service, <<"/">>),
-    case pam_pps:domain(lists:last(binary:split(Bare, <<"@">>))) of
-	{_, ServerHost} -> ServerHost;
-	undefined -> undefined
-    end.
+    pam_pps:domain(lists:last(binary:split(Bare, <<"@">>))).
 
 -spec run_event(pam_pps_nif:event()) -> ok.
 run_event({event, Name, Service, Node, Item, Actor, Payload}) ->
-    case {hook(Name), server_host(Service)} of
-	{Hook, ServerHost} when Hook /= undefined, ServerHost /= undefined ->
+    case {hook(Name), domain(Service)} of
+	{Hook, {_, ServerHost}} when Hook /= undefined ->
 	    try arguments(Hook, ServerHost, pam_pps_jid:decode(Service), Node, Item, actor(Actor, Service), Payload) of
 		Arguments -> ejabberd_hooks:run(Hook, ServerHost, Arguments)
 	    catch Class:Reason:Stack ->

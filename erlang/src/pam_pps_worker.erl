@@ -24,8 +24,9 @@
 -type parcel() :: stanza() | {stanza(), Id :: binary(), [{non_neg_integer(), Jid :: binary()}]}.
 
 %% What is to be sent, by the worker that has to send it, the last first; and how many stanzas that are.
-%% And what modules are to be told of, the last first.
--record(out, {parcels = #{} :: #{atom() => [parcel()]}, count = 0 :: non_neg_integer(), events = [] :: [pam_pps_events:wanted()]}).
+%% And what modules are to be told of, the last first; with the kind of event that was asked about last, and whether it is wanted.
+-record(out, {parcels = #{} :: #{atom() => [parcel()]}, count = 0 :: non_neg_integer(), events = [] :: [pam_pps_events:wanted()],
+	      asked = none :: none | {Name :: binary(), Service :: binary(), boolean()}}).
 %% An outcome that is being carried out, what it is about, whether it has many recipients, and whether it goes on to the process that
 %% runs hooks.
 -record(done, {outcome :: pam_pps_nif:outcome(), about :: pam_pps:about(), is_large :: boolean(), out :: #out{},
@@ -137,12 +138,20 @@ finished(Outcome, Out) ->
     end.
 
 -spec answer_needs(pam_pps:tag(), pam_pps_nif:outcome(), [pam_pps_nif:decision()]) -> ok.
-answer_needs(Tag, Outcome, Needs) ->
+answer_needs({_, _, About} = Tag, Outcome, Needs) ->
     case pam_pps:resubmit(Outcome, [pam_pps_facts:answer(Need) || Need <- Needs], Tag) of
 	ok -> ok;
 	{error, Reason} ->
 	    ?ERROR_MSG("The engine does not take facts: ~p", [Reason]),
-	    refuse(pam_pps_nif:context(Outcome))
+	    refuse(context(Outcome, About))
+    end.
+
+%% Of a request that the engine should have answered the head is known: that of the answer, turned round.
+-spec context(pam_pps_nif:outcome(), pam_pps:about()) -> pam_pps:context().
+context(Outcome, About) ->
+    case {pam_pps_nif:context(Outcome), About} of
+	{asked, {taken, _, #iq{from = From, to = To} = Answer}} -> {taken, Answer#iq{type = set, from = To, to = From}};
+	{Context, _} -> Context
     end.
 
 -spec carry_out([pam_pps_nif:decision()], pam_pps:about(), pam_pps_nif:outcome(), #out{}) -> #out{}.
@@ -180,15 +189,17 @@ decision({multicast, Place, Id, El, Count}, #done{about = About, outcome = Outco
 decision({wake, Time}, Done) ->
     pam_pps:wake_at(Time),
     Done;
-decision({event, Place, Name, Service}, Done) ->
-    case pam_pps_events:is_wanted(Name, Service) of
+decision({event, Place, Name, Service}, #done{out = #out{asked = {Name, Service, IsWanted}}} = Done) ->
+    case IsWanted of
 	true -> event(Service, Place, Done);
 	false -> Done
     end;
+decision({event, _, Name, Service} = Decision, #done{out = Out} = Done) ->
+    decision(Decision, Done#done{out = Out#out{asked = {Name, Service, pam_pps_events:is_wanted(Name, Service)}}});
 decision({reply, Text}, Done) ->
     Done#done{reply = Text};
 decision(pass, #done{about = About, outcome = Outcome} = Done) when About == taken; element(1, About) == taken ->
-    {taken, Stanza} = pam_pps_nif:context(Outcome),
+    {taken, Stanza} = context(Outcome, About),
     mod_pam_pps:pass_on(Stanza),
     Done;
 decision(_, Done) ->

@@ -385,6 +385,30 @@ def modules_hear_of_a_service_in_its_order(folder, arguments):
 
 
 @check
+def modules_of_accounts_are_not_told_of_services(folder, arguments):
+    """mod_private listens to what is published, but only to what people publish on their own accounts."""
+    with Server(*probe(folder), *arguments) as server:
+        def is_wanted(service):
+            return evaluate(server, f'pam_pps_events:is_wanted(<<"item-published">>, <<"{service}">>)')
+
+        assert evaluate(server, 'gen_mod:is_loaded(<<"localhost">>, mod_private)') == "true"
+        wanted = {service: is_wanted(service) for service in ("pubsub.localhost", "juliet@localhost", "nobody.example")}
+        assert wanted == {"pubsub.localhost": "false", "juliet@localhost": "true", "nobody.example": "false"}, wanted
+        assert evaluate(server, "pam_pps_probe:record()") == "ok"
+        assert is_wanted("pubsub.localhost") == "true", "another module listens to everything"
+
+
+@check
+def requests_to_a_service_that_has_just_gone_are_answered(folder, arguments):
+    with Server(*probe(folder), *arguments) as server:
+        juliet = Client(server, "juliet@localhost")
+        assert evaluate(server, 'pam_pps_nif:unserve(persistent_term:get({pam_pps, engine}), <<"pubsub.localhost">>)') == "ok"
+        for kind, payload in ("get", items("news")), ("set", publish("news", "2")):
+            answer = ET.tostring(juliet.iq(kind, payload, "pubsub.localhost")).decode()
+            assert 'type="error"' in answer and "service-unavailable" in answer, answer
+
+
+@check
 def every_option_is_described(folder, arguments):
     with Server(*probe(folder), *arguments) as server:
         known = "lists:usort([case O of {Name, _} -> Name; Name -> Name end || O <- mod_pam_pps:mod_options(<<\"localhost\">>)])"
