@@ -14,8 +14,11 @@ unhandled(ServerHost, #iq{type = get, sub_els = [El]} = IQ) ->
 	{<<"ping">>, ?NS_PING} -> ejabberd_router:route(xmpp:make_iq_result(IQ));
 	_ -> refuse(IQ)
     end;
-unhandled(_ServerHost, #iq{type = set} = IQ) ->
+unhandled(_ServerHost, #iq{type = set, sub_els = [_]} = IQ) ->
     refuse(IQ);
+unhandled(_ServerHost, #iq{type = Type, lang = Lang} = IQ) when Type == get; Type == set ->
+    %% RFC 6120, section 8.2.3.
+    ejabberd_router:route_error(IQ, xmpp:err_bad_request(?T("A request has exactly one element"), Lang));
 unhandled(_ServerHost, #message{type = Type} = Message) when Type /= error, Type /= headline ->
     refuse(Message);
 unhandled(_ServerHost, _Stanza) ->

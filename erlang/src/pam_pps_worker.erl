@@ -24,9 +24,9 @@
 -type parcel() :: stanza() | {stanza(), Id :: binary(), [{non_neg_integer(), Jid :: binary()}]}.
 
 %% What is to be sent, by the worker that has to send it, the last first; and how many stanzas that are.
-%% And what modules are to be told of, the last first; with the kind of event that was asked about last, and whether it is wanted.
+%% And what modules are to be told of, the last first; with the kind of event that came last, and whether it is wanted.
 -record(out, {parcels = #{} :: #{atom() => [parcel()]}, count = 0 :: non_neg_integer(), events = [] :: [pam_pps_events:wanted()],
-	      asked = none :: none | {Name :: binary(), Service :: binary(), boolean()}}).
+	      latest = none :: none | {Name :: binary(), Service :: binary(), boolean()}}).
 %% An outcome that is being carried out, what it is about, whether it has many recipients, and whether it goes on to the process that
 %% runs hooks.
 -record(done, {outcome :: pam_pps_nif:outcome(), about :: pam_pps:about(), is_large :: boolean(), out :: #out{},
@@ -146,11 +146,14 @@ answer_needs({_, _, About} = Tag, Outcome, Needs) ->
 	    refuse(context(Outcome, About))
     end.
 
-%% Of a request that the engine should have answered the head is known: that of the answer, turned round.
+%% Of a request that the engine should have answered the head is known, that of the answer turned round, and that it was about
+%% publish-subscribe.
 -spec context(pam_pps_nif:outcome(), pam_pps:about()) -> pam_pps:context().
 context(Outcome, About) ->
     case {pam_pps_nif:context(Outcome), About} of
-	{asked, {taken, _, #iq{from = From, to = To} = Answer}} -> {taken, Answer#iq{type = set, from = To, to = From}};
+	{asked, {taken, _, #iq{from = From, to = To} = Answer}} ->
+	    Request = #xmlel{name = <<"pubsub">>, attrs = [{<<"xmlns">>, ?NS_PUBSUB}]},
+	    {taken, Answer#iq{type = set, from = To, to = From, sub_els = [Request]}};
 	{Context, _} -> Context
     end.
 
@@ -189,13 +192,13 @@ decision({multicast, Place, Id, El, Count}, #done{about = About, outcome = Outco
 decision({wake, Time}, Done) ->
     pam_pps:wake_at(Time),
     Done;
-decision({event, Place, Name, Service}, #done{out = #out{asked = {Name, Service, IsWanted}}} = Done) ->
+decision({event, Place, Name, Service}, #done{out = #out{latest = {Name, Service, IsWanted}}} = Done) ->
     case IsWanted of
 	true -> event(Service, Place, Done);
 	false -> Done
     end;
 decision({event, _, Name, Service} = Decision, #done{out = Out} = Done) ->
-    decision(Decision, Done#done{out = Out#out{asked = {Name, Service, pam_pps_events:is_wanted(Name, Service)}}});
+    decision(Decision, Done#done{out = Out#out{latest = {Name, Service, pam_pps_events:is_wanted(Name, Service)}}});
 decision({reply, Text}, Done) ->
     Done#done{reply = Text};
 decision(pass, #done{about = About, outcome = Outcome} = Done) when About == taken; element(1, About) == taken ->

@@ -409,6 +409,18 @@ def requests_to_a_service_that_has_just_gone_are_answered(folder, arguments):
 
 
 @check
+def requests_that_are_none_are_answered(folder, arguments):
+    """RFC 6120, section 8.2.3: a request has one child, and is answered in any case."""
+    one = f"<pubsub xmlns='{PUBSUB}'/>"
+    with Server(*arguments) as server:
+        juliet = Client(server, "juliet@localhost")
+        for payload, condition in ("", "bad-request"), (one + one, "bad-request"), ("<other xmlns='urn:x:other'/>", "service-unavailable"):
+            for kind in "get", "set":
+                answer = ET.tostring(juliet.iq(kind, payload, "pubsub.localhost")).decode()
+                assert 'type="error"' in answer and condition in answer, (kind, payload, answer)
+
+
+@check
 def every_option_is_described(folder, arguments):
     with Server(*probe(folder), *arguments) as server:
         known = "lists:usort([case O of {Name, _} -> Name; Name -> Name end || O <- mod_pam_pps:mod_options(<<\"localhost\">>)])"
