@@ -51,6 +51,7 @@ struct State {
     /// Bytes of all inputs that wait.
     bytes: usize,
     /// Inputs that were under way when the last group was done: its own, whose senders may come again, and those that came meanwhile.
+    /// None again when they have been waited for.
     lately: usize,
     /// The worker is waiting for so many.
     wanted: usize,
@@ -538,10 +539,15 @@ mod tests {
 
     /// A queue in which `lately` inputs were under way and one waits.
     fn queue(lately: usize, pause: Duration) -> Queue {
+        let queue = empty(lately, pause);
+        add(&queue);
+        queue
+    }
+
+    fn empty(lately: usize, pause: Duration) -> Queue {
         let mut queue = Queue::new(4, 100, Vec::new(), || ());
         (queue.first_pause, queue.pause, queue.longest_wait) = (pause, pause, pause);
         queue.state.lock().lately = lately;
-        add(&queue);
         queue
     }
 
@@ -581,6 +587,19 @@ mod tests {
                 assert_eq!(worker.join().expect("the group"), group);
             });
         }
+    }
+
+    #[test]
+    fn the_first_of_them_wakes_nobody() {
+        let queue = empty(3, FOREVER);
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| next(&queue));
+            while queue.state.lock().wanted != 3 {
+                std::thread::yield_now();
+            }
+            (0..3).for_each(|_| add(&queue));
+            assert_eq!(worker.join().expect("the group"), 3);
+        });
     }
 
     #[test]
