@@ -427,7 +427,19 @@ is_creation(_) ->
 
 %% @doc Gives the stanza to the engine, which answers it or passes it on.
 -spec take(stanza()) -> drop.
+take(#iq{type = set, lang = Lang} = IQ) ->
+    case pam_pps_sender:is_full() of
+	true ->
+	    Error = xmpp:err_resource_constraint(?T("Too many notifications wait to be written"), Lang),
+	    ejabberd_router:route_error(IQ, Error#stanza_error{type = wait}),
+	    drop;
+	false -> take_over(IQ)
+    end;
 take(Stanza) ->
+    take_over(Stanza).
+
+-spec take_over(stanza()) -> drop.
+take_over(Stanza) ->
     case submit(Stanza, #{context => context(Stanza)}) of
 	ok -> ok;
 	{error, _} -> pam_pps_worker:refuse({taken, Stanza})

@@ -4,8 +4,8 @@
 %%% the same one for all outcomes of a service, so that they keep their order. This process owns the engine's life, its
 %%% clock and its log.
 %%%
-%%% What every stanza passes, here and in pam_pps_worker, makes no funs: up to OTP 25.2 a fun that is called while its module is
-%%% loaded over itself may enter code that is not complete, and takes the VM down (erlang/otp#6541).
+%%% What every stanza passes, here, in pam_pps_worker and in pam_pps_sender, makes no funs: up to OTP 25.2 a fun that is called while its
+%%% module is loaded over itself may enter code that is not complete, and takes the VM down (erlang/otp#6541).
 -module(pam_pps).
 -behaviour(gen_server).
 
@@ -182,6 +182,7 @@ start_link() ->
 init([]) ->
     process_flag(trap_exit, true),
     pam_pps_nif:log(self()),
+    ejabberd_hooks:add(ejabberd_stopping, pam_pps_worker, ejabberd_stopping, 50),
     %% After a crash of this process the engine is still there.
     case persistent_term:get(?ENGINE, undefined) of
 	undefined -> {ok, #state{}};
@@ -246,6 +247,7 @@ handle_info(Info, State) ->
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(Reason, State) when Reason == normal; Reason == shutdown ->
+    ejabberd_hooks:delete(ejabberd_stopping, pam_pps_worker, ejabberd_stopping, 50),
     _ = close(State),
     ok;
 terminate(_Reason, _State) ->

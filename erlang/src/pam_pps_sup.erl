@@ -29,7 +29,9 @@ start_link() ->
 %% The owner stands last: it is stopped first, and what the engine finishes then still finds its worker.
 -spec init([]) -> {ok, {{supervisor:strategy(), 100, 10}, [supervisor:child_spec()]}}.
 init([]) ->
-    Workers = [#{id => Name, start => {pam_pps_worker, start_link, [Name]}} || Name <- pam_pps_worker:names()],
+    Names = pam_pps_worker:names(),
+    Workers = [#{id => Name, start => {pam_pps_worker, start_link, [Name, Place]}, shutdown => 20000}
+	       || {Place, Name} <- lists:zip(lists:seq(1, length(Names)), Names)],
     Events = [#{id => Name, start => {pam_pps_events, start_link, [Name]}} || Name <- pam_pps_events:names()],
     Owner = #{id => pam_pps, start => {pam_pps, start_link, []}, shutdown => 60000},
     {ok, {{one_for_one, 100, 10}, Events ++ Workers ++ [Owner]}}.

@@ -1,17 +1,19 @@
 %%% @doc Carries out what the engine decided.
 %%%
 %%% The outcomes of a service all go to one worker, in their order; what a worker sends to somebody goes through the worker
-%%% of that recipient. So everybody hears of a service in its order, while a fan-out spreads over the schedulers.
+%%% of that recipient (pam_pps_sender). So everybody hears of a service in its order, while a fan-out spreads over the schedulers.
 -module(pam_pps_worker).
 -behaviour(gen_server).
 
 -export([names/0, name/1, carry_out/3, refuse/1]).
+%% hooks
+-export([ejabberd_stopping/0]).
 %% spawned
 -export([answer_needs/3]).
 %% supervisor
--export([start_link/1]).
+-export([start_link/2]).
 %% gen_server
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -include("logger.hrl").
 -include("xmpp.hrl").
@@ -20,17 +22,20 @@
 -define(BATCH, 1000).
 %% Words. Nearly everything that a worker makes is garbage when the next message comes: it need not be collected more often.
 -define(MIN_HEAP, 28690).
-
--type parcel() :: stanza() | {stanza(), Id :: binary(), [{non_neg_integer(), Jid :: binary()}]}.
+%% Collections. What waits to be sent lives through some, and is garbage then.
+-define(FULL_SWEEP, 10).
+%% Milliseconds.
+-define(FLUSH_TIMEOUT, 5000).
 
 %% What is to be sent, by the worker that has to send it, the last first; and how many stanzas that are.
 %% And what modules are to be told of, the last first; with the kind of event that came last, and whether it is wanted.
--record(out, {parcels = #{} :: #{atom() => [parcel()]}, count = 0 :: non_neg_integer(), events = [] :: [pam_pps_events:wanted()],
+-record(out, {parcels = #{} :: #{atom() => [pam_pps_sender:parcel()]}, count = 0 :: non_neg_integer(), events = [] :: [pam_pps_events:wanted()],
 	      latest = none :: none | {Name :: binary(), Service :: binary(), boolean()}}).
 %% An outcome that is being carried out, what it is about, whether it has many recipients, and whether it goes on to the process that
-%% runs hooks.
+%% runs hooks. And the answer that waits for his copies, if they have to wait.
 -record(done, {outcome :: pam_pps_nif:outcome(), about :: pam_pps:about(), is_large :: boolean(), out :: #out{},
-	       reply = none :: none | stanza() | binary(), events = [] :: [pam_pps_nif:event()], goes_on = false :: boolean()}).
+	       reply = none :: none | stanza() | binary(), events = [] :: [pam_pps_nif:event()], goes_on = false :: boolean(),
+	       hold = none :: pam_pps_sender:hold() | none}).
 
 %%%===================================================================
 %%% API
@@ -46,9 +51,15 @@ name(Address) ->
     Workers = workers(),
     element(erlang:phash2(Address, tuple_size(Workers)) + 1, Workers).
 
--spec start_link(atom()) -> {ok, pid()} | ignore | {error, term()}.
-start_link(Name) ->
-    gen_server:start_link({local, Name}, ?MODULE, [], [{spawn_opt, [{min_heap_size, ?MIN_HEAP}]}]).
+%% @doc The worker of that name, number `Place' of them.
+-spec start_link(atom(), pos_integer()) -> {ok, pid()} | ignore | {error, term()}.
+start_link(Name, Place) ->
+    gen_server:start_link({local, Name}, ?MODULE, Place, [{spawn_opt, [{min_heap_size, ?MIN_HEAP}, {fullsweep_after, ?FULL_SWEEP}]}]).
+
+%% @doc While components and other servers can still be reached.
+-spec ejabberd_stopping() -> ok.
+ejabberd_stopping() ->
+    lists:foreach(fun flush/1, names()).
 
 %% @doc Carries out the decisions of an outcome without needs.
 -spec carry_out([pam_pps_nif:decision()], pam_pps:about(), pam_pps_nif:outcome()) -> ok.
@@ -72,35 +83,61 @@ refuse(_) ->
 %%% gen_server
 %%%===================================================================
 
--spec init([]) -> {ok, undefined}.
-init([]) ->
+-spec init(pos_integer()) -> {ok, pam_pps_sender:sender()}.
+init(Place) ->
     process_flag(message_queue_data, off_heap),
-    {ok, undefined}.
+    %% What is there to be done is done before it stops.
+    process_flag(trap_exit, true),
+    {ok, pam_pps_sender:new(Place, length(names()))}.
 
--spec handle_call(term(), {pid(), term()}, undefined) -> {reply, ok, undefined}.
-handle_call(_Request, _From, State) ->
-    {reply, ok, State}.
+-spec handle_call(term(), {pid(), term()}, pam_pps_sender:sender()) -> {reply, ok, pam_pps_sender:sender()}.
+handle_call(flush, _From, Sender) ->
+    {reply, ok, pam_pps_sender:flush(Sender)};
+handle_call(_Request, _From, Sender) ->
+    {reply, ok, Sender}.
 
--spec handle_cast(term(), undefined) -> {noreply, undefined}.
-handle_cast(_Message, State) ->
-    {noreply, State}.
+-spec handle_cast(term(), pam_pps_sender:sender()) -> {noreply, pam_pps_sender:sender()}.
+handle_cast(_Message, Sender) ->
+    {noreply, Sender}.
 
--spec handle_info(term(), undefined) -> {noreply, undefined}.
-handle_info({pam_pps, Finished}, State) ->
+-spec handle_info(term(), pam_pps_sender:sender()) -> {noreply, pam_pps_sender:sender()}.
+handle_info({pam_pps, Finished}, Sender) ->
     hand_over(all_finished(Finished, #out{})),
-    {noreply, State};
-handle_info({send, Parcels}, State) ->
-    send_all(Parcels),
-    {noreply, State};
-handle_info({pam_pps_roster, Owner, Contact}, State) ->
+    {noreply, Sender};
+handle_info({send, Parcels}, Sender) ->
+    {noreply, pam_pps_sender:send(Parcels, Sender)};
+handle_info({[[alias | _] | Question], _Answer}, Sender) ->
+    {noreply, pam_pps_sender:reached(Question, Sender)};
+handle_info({Question, _Monitor, process, _Pid, _Reason}, Sender) ->
+    {noreply, pam_pps_sender:reached(Question, Sender)};
+handle_info(sweep, Sender) ->
+    {noreply, pam_pps_sender:sweep(Sender)};
+handle_info({pam_pps_roster, Owner, Contact}, Sender) ->
     _ = pam_pps:submit(roster_changed, Owner, Owner, #{extra => Contact}),
-    {noreply, State};
-handle_info(_Info, State) ->
-    {noreply, State}.
+    {noreply, Sender};
+handle_info(_Info, Sender) ->
+    {noreply, Sender}.
+
+%% The workers stop one after the other, and each is given work as long as it has its name.
+-spec terminate(term(), pam_pps_sender:sender()) -> ok.
+terminate(Reason, Sender) when Reason == normal; Reason == shutdown ->
+    Flushed = pam_pps_sender:flush(rest(Sender)),
+    {registered_name, Name} = process_info(self(), registered_name),
+    unregister(Name),
+    _ = pam_pps_sender:flush(rest(Flushed)),
+    ok;
+terminate(_Reason, _Sender) ->
+    ok.
 
 %%%===================================================================
 %%% Internal functions
 %%%===================================================================
+
+-spec flush(atom()) -> ok.
+flush(Name) ->
+    try gen_server:call(Name, flush, ?FLUSH_TIMEOUT)
+    catch exit:Reason -> ?WARNING_MSG("Not all that waits to be sent was sent: ~p", [Reason])
+    end.
 
 -spec workers() -> tuple().
 workers() ->
@@ -112,6 +149,17 @@ workers() ->
 	    persistent_term:put(?MODULE, Workers),
 	    Workers;
 	Workers -> Workers
+    end.
+
+%% What is there to be done.
+-spec rest(pam_pps_sender:sender()) -> pam_pps_sender:sender().
+rest(Sender) ->
+    receive
+	{pam_pps, Finished} ->
+	    hand_over(all_finished(Finished, #out{})),
+	    rest(Sender);
+	{send, Parcels} -> rest(pam_pps_sender:send(Parcels, Sender))
+    after 0 -> Sender
     end.
 
 -spec all_finished([pam_pps_nif:outcome()], #out{}) -> #out{}.
@@ -164,13 +212,32 @@ carry_out(Decisions, {call, _, _} = About, Outcome, #out{events = [_ | _]} = Out
     carry_out(Decisions, About, Outcome, Out#out{events = []});
 carry_out(Decisions, About, Outcome, Out) ->
     IsLarge = lists:keymember(multicast, 1, Decisions),
-    Done = decisions(Decisions, #done{outcome = Outcome, about = About, is_large = IsLarge, out = Out}),
+    {Hold, Others} = case IsLarge andalso pam_pps_sender:is_behind() of
+			 true -> held(Decisions, About, []);
+			 false -> {none, Decisions}
+		     end,
+    Done = try decisions(Others, #done{outcome = Outcome, about = About, is_large = IsLarge, out = Out, hold = Hold})
+	   after pam_pps_sender:release(Hold)
+	   end,
     finish(About, Done),
     _ = case Done#done.goes_on of
 	    true -> pam_pps_nif:release_context(Outcome);
 	    false -> pam_pps_nif:release(Outcome)
 	end,
     Done#done.out.
+
+%% The answer that waits for the copies, and the other decisions.
+-spec held([pam_pps_nif:decision()], pam_pps:about(), [pam_pps_nif:decision()]) ->
+	  {pam_pps_sender:hold() | none, [pam_pps_nif:decision()]}.
+held([{route, #xmlel{attrs = Attrs} = El} = Decision | Rest], {taken, Answered, _} = About, Before) ->
+    case has_all(Answered, Attrs) andalso type(Attrs) /= request andalso decode(El, About) of
+	{ok, #iq{to = To} = Answer} -> {pam_pps_sender:hold(name(lane(To)), Answer), lists:reverse(Before, Rest)};
+	_ -> held(Rest, About, [Decision | Before])
+    end;
+held([Decision | Rest], About, Before) ->
+    held(Rest, About, [Decision | Before]);
+held([], _About, Before) ->
+    {none, lists:reverse(Before)}.
 
 -spec decisions([pam_pps_nif:decision()], #done{}) -> #done{}.
 decisions([Decision | Rest], Done) ->
@@ -184,9 +251,9 @@ decision({route, El}, #done{about = About} = Done) ->
 	{ok, Stanza} -> route(Stanza, About, Done);
 	error -> Done
     end;
-decision({multicast, Place, Id, El, Count}, #done{about = About, outcome = Outcome, out = Out} = Done) ->
+decision({multicast, Place, Id, El, Count}, #done{about = About, outcome = Outcome, out = Out, hold = Hold} = Done) ->
     case decode(El, About) of
-	{ok, Stanza} -> Done#done{out = multicast({Outcome, Place, Id, Stanza, Count}, 0, Out)};
+	{ok, Stanza} -> Done#done{out = multicast({Outcome, Place, Id, Stanza, Count, Hold}, 0, Out)};
 	error -> Done
     end;
 decision({wake, Time}, Done) ->
@@ -278,30 +345,35 @@ lane(#jid{luser = <<>>, lserver = Server}) -> Server;
 lane(#jid{luser = User, lserver = Server}) -> jid:encode({User, Server, <<>>}).
 
 %% Copies for one recipient keep their order, since they all go through his worker.
--spec multicast({pam_pps_nif:outcome(), non_neg_integer(), binary(), stanza(), non_neg_integer()}, non_neg_integer(), #out{}) ->
-	  #out{}.
-multicast({_, _, _, _, Count}, From, Out) when From >= Count ->
+-spec multicast({pam_pps_nif:outcome(), non_neg_integer(), binary(), stanza(), non_neg_integer(), pam_pps_sender:hold() | none},
+		non_neg_integer(), #out{}) -> #out{}.
+multicast({_, _, _, _, Count, _}, From, Out) when From >= Count ->
     Out;
-multicast({Outcome, Place, Id, Stanza, _} = Job, From, Out) ->
+multicast({Outcome, Place, Id, Stanza, _, Hold} = Job, From, Out) ->
     Jids = pam_pps_nif:recipients(Outcome, Place, From, ?BATCH),
-    multicast(Job, From + ?BATCH, add_copies(maps:to_list(group(Jids, From, #{})), Stanza, Id, Out)).
+    multicast(Job, From + ?BATCH, add_copies(maps:to_list(group(Jids, From, #{})), {Stanza, Id, Hold}, Out)).
 
--spec add_copies([{atom(), [{non_neg_integer(), binary()}]}], stanza(), binary(), #out{}) -> #out{}.
-add_copies([{Name, Copies} | Rest], Stanza, Id, Out) ->
-    add_copies(Rest, Stanza, Id, add(Name, {Stanza, Id, lists:reverse(Copies)}, length(Copies), Out));
-add_copies([], _Stanza, _Id, Out) ->
+-spec add_copies([{atom(), #{binary() => [pam_pps_sender:copy()]}}], {stanza(), binary(), pam_pps_sender:hold() | none}, #out{}) -> #out{}.
+add_copies([{Name, Domains} | Rest], {Stanza, Id, Hold} = What, Out) ->
+    Copies = [{Domain, lists:reverse(Last)} || {Domain, Last} <- maps:to_list(Domains)],
+    Count = lists:sum([length(Some) || {_, Some} <- Copies]),
+    add_copies(Rest, What, add(Name, {Stanza, Id, pam_pps_sender:part(Hold), Copies}, Count, Out));
+add_copies([], _What, Out) ->
     Out.
 
--spec group([binary()], non_neg_integer(), #{atom() => [{non_neg_integer(), binary()}]}) ->
-	  #{atom() => [{non_neg_integer(), binary()}]}.
+%% By who sends them, and their domains.
+-spec group([binary()], non_neg_integer(), #{atom() => #{binary() => [pam_pps_sender:copy()]}}) ->
+	  #{atom() => #{binary() => [pam_pps_sender:copy()]}}.
 group([Jid | Jids], Number, Groups) ->
     [Bare | _] = binary:split(Jid, <<"/">>),
     Name = name(Bare),
-    group(Jids, Number + 1, Groups#{Name => [{Number, Jid} | maps:get(Name, Groups, [])]});
+    Domain = lists:last(binary:split(Bare, <<"@">>)),
+    Domains = maps:get(Name, Groups, #{}),
+    group(Jids, Number + 1, Groups#{Name => Domains#{Domain => [{Number, Jid} | maps:get(Domain, Domains, [])]}});
 group([], _Number, Groups) ->
     Groups.
 
--spec add(atom(), parcel(), non_neg_integer(), #out{}) -> #out{}.
+-spec add(atom(), pam_pps_sender:parcel(), non_neg_integer(), #out{}) -> #out{}.
 add(Name, Parcel, Stanzas, #out{parcels = Parcels, count = Count} = Out) ->
     New = Out#out{parcels = Parcels#{Name => [Parcel | maps:get(Name, Parcels, [])]}, count = Count + Stanzas},
     case New#out.count >= ?BATCH of
@@ -314,38 +386,5 @@ add(Name, Parcel, Stanzas, #out{parcels = Parcels, count = Count} = Out) ->
 -spec hand_over(#out{}) -> ok.
 hand_over(#out{parcels = Parcels, events = Events}) ->
     pam_pps_events:fire_wanted(lists:reverse(Events)),
-    _ = [hand_over(Name, lists:reverse(Last)) || {Name, Last} <- maps:to_list(Parcels)],
+    _ = [pam_pps_sender:hand_over(Name, lists:reverse(Last)) || {Name, Last} <- maps:to_list(Parcels)],
     ok.
-
--spec hand_over(atom(), [parcel()]) -> ok.
-hand_over(Name, Parcels) ->
-    case whereis(Name) of
-	Pid when Pid == self(); Pid == undefined -> send_all(Parcels);
-	Pid ->
-	    Pid ! {send, Parcels},
-	    ok
-    end.
-
--spec send_all([parcel()]) -> ok.
-send_all(Parcels) ->
-    _ = [send(Parcel) || Parcel <- Parcels],
-    ok.
-
--spec send(parcel()) -> ok.
-send({Stanza, Id, Copies}) ->
-    _ = [send_copy(Stanza, Id, Number, Jid) || {Number, Jid} <- Copies],
-    ok;
-send(Stanza) ->
-    ejabberd_router:route(Stanza).
-
--spec send_copy(stanza(), binary(), non_neg_integer(), binary()) -> ok.
-send_copy(Stanza, Id, Number, Jid) ->
-    try pam_pps_jid:decode(Jid) of
-	To -> ejabberd_router:route(set_id(xmpp:set_to(Stanza, To), <<Id/binary, $-, (integer_to_binary(Number))/binary>>))
-    catch error:{bad_jid, _} -> ?WARNING_MSG("Not sent to ~ts, which is no JID", [Jid])
-    end.
-
--spec set_id(stanza(), binary()) -> stanza().
-set_id(#message{} = Stanza, Id) -> Stanza#message{id = Id};
-set_id(#presence{} = Stanza, Id) -> Stanza#presence{id = Id};
-set_id(#iq{} = Stanza, Id) -> Stanza#iq{id = Id}.

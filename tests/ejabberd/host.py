@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 sys.path.append(str(HERE.parent / "prosody"))
 
-from client import CLIENT, Client, ET  # noqa: E402
+from client import CLIENT, Client, component, ET, receive  # noqa: E402
 from live import free_ports  # noqa: E402
 from server import Server, compiled  # noqa: E402
 
@@ -48,6 +49,14 @@ def good(answer):
 def publish(node, item, body="x"):
     return (f"<pubsub xmlns='{PUBSUB}'><publish node='{node}'><item id='{item}'><note xmlns='urn:example:note'>{body}</note></item>"
             "</publish></pubsub>")
+
+
+def create(client, server):
+    """The node `n` of the service, where everybody publishes, and nobody is told of what has to go."""
+    form = (f"<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>{PUBSUB}#node_config</value></field>"
+            "<field var='pubsub#publish_model'><value>open</value></field>"
+            "<field var='pubsub#notify_retract'><value>0</value></field></x>")
+    good(client.iq("set", f"<pubsub xmlns='{PUBSUB}'><create node='n'/><configure>{form}</configure></pubsub>", server["pubsub"]))
 
 
 def items(node):
@@ -336,10 +345,7 @@ def everybody_hears_of_a_service_in_one_order(folder, arguments):
     users = [word for jid in ["romeo@localhost", "juliet@localhost", *writers] for word in ("--user", jid)]
     with Server(*users, *arguments) as server:
         readers = [Client(server, jid) for jid in ("romeo@localhost", "juliet@localhost")]
-        form = (f"<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>{PUBSUB}#node_config</value></field>"
-                "<field var='pubsub#publish_model'><value>open</value></field>"
-                "<field var='pubsub#notify_retract'><value>0</value></field></x>")
-        good(readers[0].iq("set", f"<pubsub xmlns='{PUBSUB}'><create node='n'/><configure>{form}</configure></pubsub>", server["pubsub"]))
+        create(readers[0], server)
         for reader in readers:
             jid = reader.jid.split("/")[0]
             good(reader.iq("set", f"<pubsub xmlns='{PUBSUB}'><subscribe node='n' jid='{jid}'/></pubsub>", server["pubsub"]))
@@ -368,6 +374,173 @@ def everybody_hears_of_a_service_in_one_order(folder, arguments):
         for name in range(len(writers)):
             own = [int(item.split("-")[1]) for item in first if item.split("-")[0] == str(name)]
             assert own == list(range(count)), f"what writer {name} wrote came as {own}"
+
+
+def crowd(server, count):
+    """A component with that many subscribers to the node `n` of the service, and how to hold up and let go on the process that writes to it."""
+    name = "receiver.localhost"
+    stream = component(server, name)
+    for number in range(count):
+        jid = f"s{number}@{name}"
+        stream.sendall(f"<iq type='set' id='{number}' from='{jid}' to='{server['pubsub']}'><pubsub xmlns='{PUBSUB}'>"
+                       f"<subscribe node='n' jid='{jid}'/></pubsub></iq>".encode())
+    data = b""
+    while len(re.findall(rb"<iq [^>]*type=.result", data)) < count:
+        data += receive(stream)
+    evaluate(server, f"{{ok, [R]}} = (ejabberd_router:get_backend()):find_routes(<<\"{name}\">>), persistent_term:put(writer, element(4, R))")
+    return stream
+
+
+def hold_up(server):
+    """It handles nothing until `let_go`. For a minute at most."""
+    evaluate(server, "P = persistent_term:get(writer), register(holder, spawn(fun() -> erlang:suspend_process(P), "
+             "receive go -> ok after 60000 -> ok end end))")
+    assert until(lambda: evaluate(server, "process_info(persistent_term:get(writer), status)") == "{status,suspended}")
+
+
+def let_go(server):
+    evaluate(server, "holder ! go")
+
+
+def queued(server):
+    return int(evaluate(server, "element(2, process_info(persistent_term:get(writer), message_queue_len))"))
+
+
+def told(stream, people, numbers):
+    """Whether each of them is told of all those items, in their order."""
+    data, found = b"", {}
+    stream.settimeout(30)
+    while data.count(b"</message>") < people * len(numbers):
+        data += receive(stream)
+    for message in data.split(b"</message>")[:-1]:
+        to, item = re.search(rb"<message[^>]* to='(s\d+)@", message), re.search(rb"<item[^>]* id='(\d+)'", message)
+        found.setdefault(to[1], []).append(int(item[1]))
+    return len(found) == people and all(items == list(numbers) for items in found.values())
+
+
+def publish_all(client, server, numbers):
+    for number in numbers:
+        client.send(f"<iq type='set' id='p{number}' to='{server['pubsub']}'>{publish('n', number)}</iq>")
+
+
+def answered(client, count, timeout=20):
+    """The answers to so many of those, as their numbers; fewer if the next one does not come in time."""
+    found = []
+    while len(found) < count:
+        answer = client.receive(lambda e: e.tag == CLIENT + "iq" and e.get("id", "").startswith("p"), timeout)
+        if answer is None:
+            break
+        found.append(int(good(answer).get("id")[1:]))
+    return sorted(found)
+
+
+def fanning_out(server, people, publications):
+    """Who has published so many items for so many recipients, whose process does not write; and what they read from."""
+    romeo = Client(server, "romeo@localhost")
+    create(romeo, server)
+    stream = crowd(server, people)
+    hold_up(server)
+    publish_all(romeo, server, range(publications))
+    assert until(lambda: evaluate(server, "pam_pps_sender:is_behind()") == "true")
+    return romeo, stream
+
+
+@check
+def a_fan_out_waits_for_who_writes_it(folder, arguments):
+    """What is not written yet does not fill the process that writes; who published waits for it, and nobody else."""
+    people, first, publications = 100, 10, 60
+    with Server("--user", "romeo@localhost", "--user", "juliet@localhost", "--external", "receiver.localhost=secret", *probe(folder),
+                *arguments) as server:
+        romeo, stream = fanning_out(server, people, first)
+        publish_all(romeo, server, range(first, publications))
+        # On this way nothing waits.
+        juliet = Client(server, "juliet@localhost")
+        good(juliet.iq("set", f"<pubsub xmlns='{PUBSUB}'><create node='other'/></pubsub>", server["pubsub"], timeout=4))
+        good(juliet.iq("set", publish("other", "x"), server["pubsub"], timeout=4))
+        length, early = queued(server), answered(romeo, publications, timeout=0.2)
+        # Twice the stanzas between two questions, and the questions of four workers; of more, what each may send at least.
+        workers = int(evaluate(server, "length(pam_pps_worker:names())"))
+        assert length <= max(400, 20 * workers) + workers, f"{length} stanzas before the process that writes them"
+        assert len(early) <= first, f"{len(early)} were answered"
+        let_go(server)
+        assert sorted(early + answered(romeo, publications - len(early))) == list(range(publications))
+        assert told(stream, people, range(publications))
+        assert until(lambda: evaluate(server, "pam_pps_sender:is_behind()") == "false")
+
+
+@check
+def a_fan_out_does_not_wait_for_ever(folder, arguments):
+    people, publications = 100, 60
+    options = ["--user", "romeo@localhost", "--external", "receiver.localhost=secret", *probe(folder), *arguments]
+    with Server(*options) as server:
+        romeo, stream = fanning_out(server, people, publications)
+        assert answered(romeo, publications) == list(range(publications)), "a while without a word, and who published is answered"
+        assert evaluate(server, "pam_pps_sender:is_behind()") == "true" and queued(server) < people * publications
+        # So many seconds more.
+        evaluate(server, "[W ! sweep || _ <- lists:seq(1, 60), W <- pam_pps_worker:names()]")
+        assert until(lambda: queued(server) >= people * publications), "after a long while it is sent all the same"
+        assert evaluate(server, "pam_pps_sender:is_behind()") == "false"
+        let_go(server)
+        assert told(stream, people, range(publications))
+
+    with Server(*options) as server:
+        romeo, stream = fanning_out(server, people, publications)
+        evaluate(server, "exit(persistent_term:get(writer), kill)")
+        assert until(lambda: evaluate(server, "pam_pps_sender:is_behind()") == "false", 4), "nobody writes to whoever has gone"
+        assert answered(romeo, publications) == list(range(publications))
+
+    with Server(*options) as server:
+        romeo, stream = fanning_out(server, people, publications)
+        assert evaluate(server, "gen_mod:stop_module(<<\"localhost\">>, mod_pam_pps)") == "ok"
+        assert queued(server) >= people * publications, "when the module stops, all of it is sent"
+        assert answered(romeo, publications) == list(range(publications))
+        let_go(server)
+        assert told(stream, people, range(publications))
+
+
+@check
+def with_too_much_to_be_sent_nothing_is_published(folder, arguments):
+    with Server("--user", "romeo@localhost", *probe(folder), *arguments) as server:
+        romeo = Client(server, "romeo@localhost")
+        create(romeo, server)
+        evaluate(server, "atomics:put(persistent_term:get(pam_pps_sender), 1, 1000000)")
+        answer = romeo.iq("set", publish("n", "1"), server["pubsub"])
+        error = answer.find(f"{CLIENT}error")
+        assert error.get("type") == "wait" and error.find("{urn:ietf:params:xml:ns:xmpp-stanzas}resource-constraint") is not None
+        assert ids(good(romeo.iq("get", items("n"), server["pubsub"]))) == []
+        evaluate(server, "atomics:put(persistent_term:get(pam_pps_sender), 1, 0)")
+        good(romeo.iq("set", publish("n", "1"), server["pubsub"]))
+        assert ids(good(romeo.iq("get", items("n"), server["pubsub"]))) == ["1"]
+
+
+@check
+def a_fan_out_to_another_server_waits_too(folder, arguments):
+    people, publications = 100, 60
+    here, there = free_ports("127.0.0.1", 2)
+    with Server("--user", "romeo@localhost", "--s2s-port", here, "--peer", f"there.example=127.0.0.1:{there}", *probe(folder),
+                *arguments) as server, \
+            Server("--host", "there.example", "--pubsub", "no", "--user", "juliet@there.example", "--s2s-port", there, "--peer",
+                   f"localhost=127.0.0.1:{here}", *arguments) as other:
+        romeo, juliet = Client(server, "romeo@localhost"), Client(other, "juliet@there.example", resource="s0")
+        juliet.send("<presence/>")
+        create(romeo, server)
+        for number in range(people):
+            jid = f"juliet@there.example/s{number}"
+            good(juliet.iq("set", f"<pubsub xmlns='{PUBSUB}'><subscribe node='n' jid='{jid}'/></pubsub>", server["pubsub"]))
+        writer = f"[W] = ejabberd_s2s:get_connections_pids({{<<\"{server['pubsub']}\">>, <<\"there.example\">>}})"
+        assert until(lambda: evaluate(server, f"{writer}, persistent_term:put(writer, W)") == "ok")
+        hold_up(server)
+        publish_all(romeo, server, range(publications))
+        assert until(lambda: evaluate(server, "pam_pps_sender:is_behind()") == "true")
+        assert queued(server) <= 102, queued(server)
+        let_go(server)
+        assert answered(romeo, publications) == list(range(publications))
+        items = []
+        while len(items) < publications:
+            message = juliet.message(lambda m: m.find(f".//{{{PUBSUB}#event}}item") is not None)
+            assert message is not None, items
+            items.append(int(message.find(f".//{{{PUBSUB}#event}}item").get("id")))
+        assert items == list(range(publications)), items
 
 
 @check

@@ -1,6 +1,7 @@
 """A small XMPP client for tests on loopback: plain TCP, SASL PLAIN, one thread, standard library only."""
 
 import base64
+import hashlib
 import itertools
 import json
 import pathlib
@@ -101,6 +102,28 @@ class Client:
             self.socket.close()
         except OSError:
             pass
+
+
+def receive(stream):
+    """What came on a socket."""
+    data = stream.recv(1 << 22)
+    assert data, "the stream was closed"
+    return data
+
+
+def component(server, name, secret="secret"):
+    """The socket of an external component (XEP-0114) that is connected."""
+    stream = socket.create_connection((server["address"], server["component"]), 10)
+    stream.sendall(f"<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' to='{name}'>"
+                   .encode())
+    data = b""
+    while b"id='" not in data:
+        data += receive(stream)
+    key = hashlib.sha1((data.split(b"id='")[1].split(b"'")[0].decode() + secret).encode()).hexdigest()
+    stream.sendall(f"<handshake>{key}</handshake>".encode())
+    while b"<handshake" not in data:
+        data += receive(stream)
+    return stream
 
 
 class Server:

@@ -12,7 +12,6 @@ import hashlib
 import os
 import pathlib
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import tempfile
 import threading
 import traceback
 
-from client import Client, ET, HERE, Server, time
+from client import Client, component, ET, HERE, receive, Server, time
 from dependants import ATOM, EVENT, PUBSUB, event_about, good, interested, items, publish, shell
 
 CHECKS = []
@@ -195,26 +194,6 @@ def a_killed_server_comes_back(arguments):
             romeo = Client(server, "romeo@localhost")
             answer = good(romeo.iq("get", items("n")))
             assert len(list(answer.iter(f"{{{PUBSUB}}}item"))) == acknowledged + 1
-
-
-def receive(stream):
-    data = stream.recv(1 << 22)
-    assert data, "the stream was closed"
-    return data
-
-
-def component(server, name, secret):
-    stream = socket.create_connection((server["address"], server["component"]), 10)
-    stream.sendall(f"<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' to='{name}'>"
-                   .encode())
-    data = b""
-    while b"id='" not in data:
-        data += receive(stream)
-    key = hashlib.sha1((data.split(b"id='")[1].split(b"'")[0].decode() + secret).encode()).hexdigest()
-    stream.sendall(f"<handshake>{key}</handshake>".encode())
-    while b"<handshake" not in data:
-        data += receive(stream)
-    return stream
 
 
 @check
