@@ -44,7 +44,7 @@
 %% What is sent on a path: stanzas since the last question; that question, how many processes have not answered it, and how many sweeps
 %% came since; who was asked; what waits, and how many stanzas that is.
 -record(flow, {sent = 0 :: non_neg_integer(), asked = none :: none | {integer(), pos_integer(), non_neg_integer()},
-	       writers = unknown :: unknown | [pid()], waiting = queue:new() :: queue:queue(piece()), count = 0 :: non_neg_integer()}).
+	       writers = [] :: [pid()], waiting = queue:new() :: queue:queue(piece()), count = 0 :: non_neg_integer()}).
 %% For so many sweeps nobody is asked, and nothing waits.
 -record(free, {sweeps :: non_neg_integer()}).
 %% `slot': where others see how much waits. `lead': stanzas between two questions.
@@ -86,7 +86,7 @@ send([Parcel | Rest], Sender) ->
 send([], Sender) ->
     sweep_later(Sender).
 
-%% @doc Who was asked has handled what was sent before the question, or has ended.
+%% @doc Who was asked has handled what was sent before the question.
 -spec reached(question(), sender()) -> sender().
 reached({?MODULE, Path, Number}, #sender{flows = Flows} = Sender) ->
     case Flows of
@@ -199,8 +199,9 @@ go_on(Path, Old, Flow, #sender{lead = Lead} = Sender) ->
 
 -spec sent(path(), #flow{}, pos_integer()) -> #flow{} | #free{}.
 sent(Path, #flow{sent = Lead, asked = none} = Flow, Lead) ->
-    {Number, Writers} = Known = writers(Path, Flow),
-    case ask(Path, Known, 0) of
+    Writers = writers(Path),
+    Number = erlang:unique_integer(),
+    case ask(Path, Number, Writers, 0) of
 	0 ->
 	    send_waiting(Flow),
 	    %% Perhaps there is somebody soon.
@@ -219,27 +220,17 @@ sent(Path, #flow{sent = Sent, waiting = Waiting, count = Count} = Flow, Lead) ->
 	    end
     end.
 
-%% What every process that follows OTP's principles answers in its turn, and what changes nothing there. Who ends has answered, too.
-%% How many were asked, none of which this process would have to wait for. What OTP takes for a tag with an alias is such a list.
--dialyzer({no_improper_lists, ask/3}).
--spec ask(path(), {integer(), [pid()]}, non_neg_integer()) -> non_neg_integer().
-ask(Path, {Number, [Pid | Pids]}, Asked) ->
-    Question = {?MODULE, Path, Number},
-    Monitor = erlang:monitor(process, Pid, [{alias, reply_demonitor}, {tag, Question}]),
-    From = {self(), [[alias | Monitor] | Question]},
+%% What every process that follows OTP's principles answers in its turn, and what changes nothing there: how many were asked, none of
+%% which this process would have to wait for. Without a monitor: its signals cost whoever writes more than the stanzas' messages.
+-spec ask(path(), integer(), [pid()], non_neg_integer()) -> non_neg_integer().
+ask(Path, Number, [Pid | Pids], Asked) ->
+    From = {self(), {?MODULE, Path, Number}},
     case erlang:send(Pid, {system, From, {debug, {statistics, get}}}, [nosuspend, noconnect]) of
-	ok -> ask(Path, {Number, Pids}, Asked + 1);
-	_ ->
-	    _ = erlang:demonitor(Monitor, [flush]),
-	    ask(Path, {Number, Pids}, Asked)
+	ok -> ask(Path, Number, Pids, Asked + 1);
+	_ -> ask(Path, Number, Pids, Asked)
     end;
-ask(_Path, {_, []}, Asked) ->
+ask(_Path, _Number, [], Asked) ->
     Asked.
-
-%% With a number for the question to them.
--spec writers(path(), #flow{}) -> {integer(), [pid()]}.
-writers(Path, #flow{writers = unknown}) -> {erlang:unique_integer(), writers(Path)};
-writers(_Path, #flow{writers = Writers}) -> {erlang:unique_integer(), Writers}.
 
 %% The processes that write what goes to other domains. The server uses those of other nodes if there are none here.
 -spec writers(path()) -> [pid()].
@@ -312,11 +303,12 @@ swept([], Sender) ->
 -spec swept(path(), #flow{} | #free{}, sender()) -> sender().
 swept(Path, #flow{asked = none}, Sender) ->
     forgotten(Path, Sender);
-swept(Path, #flow{asked = {Number, Left, Sweeps}} = Flow, Sender) ->
-    Asked = Flow#flow{asked = {Number, Left, Sweeps + 1}, writers = unknown},
-    case Sweeps + 1 of
-	?PATIENCE -> stored(Path, Flow, Asked#flow{waiting = released(Flow#flow.waiting)}, Sender);
-	?SILENCE ->
+swept(Path, #flow{asked = {Number, Left, Sweeps}, writers = Writers} = Flow, Sender) ->
+    Asked = Flow#flow{asked = {Number, Left, Sweeps + 1}},
+    case {have_ended(Writers), Sweeps + 1} of
+	{true, _} -> go_on(Path, Flow, Flow#flow{asked = none}, Sender);
+	{false, ?PATIENCE} -> stored(Path, Flow, Asked#flow{waiting = released(Flow#flow.waiting)}, Sender);
+	{false, ?SILENCE} ->
 	    send_waiting(Flow),
 	    stored(Path, Flow, #free{sweeps = ?PAUSE}, Sender);
 	_ -> stored(Path, Flow, Asked, Sender)
@@ -325,6 +317,12 @@ swept(Path, #free{sweeps = 1}, Sender) ->
     forgotten(Path, Sender);
 swept(Path, #free{sweeps = Sweeps}, #sender{flows = Flows} = Sender) ->
     Sender#sender{flows = Flows#{Path := #free{sweeps = Sweeps - 1}}}.
+
+%% One of them, or the node that it was on.
+-spec have_ended([pid()]) -> boolean().
+have_ended([Pid | Pids]) when node(Pid) == node() -> not is_process_alive(Pid) orelse have_ended(Pids);
+have_ended([Pid | Pids]) -> not lists:member(node(Pid), nodes()) orelse have_ended(Pids);
+have_ended([]) -> false.
 
 %% The answers that wait for what waits here go.
 -spec released(queue:queue(piece())) -> queue:queue(piece()).

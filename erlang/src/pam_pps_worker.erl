@@ -106,9 +106,7 @@ handle_info({pam_pps, Finished}, Sender) ->
     {noreply, Sender};
 handle_info({send, Parcels}, Sender) ->
     {noreply, pam_pps_sender:send(Parcels, Sender)};
-handle_info({[[alias | _] | Question], _Answer}, Sender) ->
-    {noreply, pam_pps_sender:reached(Question, Sender)};
-handle_info({Question, _Monitor, process, _Pid, _Reason}, Sender) ->
+handle_info({{pam_pps_sender, _, _} = Question, _Answer}, Sender) ->
     {noreply, pam_pps_sender:reached(Question, Sender)};
 handle_info(sweep, Sender) ->
     {noreply, pam_pps_sender:sweep(Sender)};
