@@ -62,7 +62,9 @@ vacuum() -> words([<<"vacuum">>]).
 -spec statistics() -> [binary()].
 statistics() ->
     case pam_pps:statistics() of
-	{ok, Text} -> binary:split(Text, <<"\n">>, [global, trim_all]);
+	{ok, Text} ->
+	    Waiting = <<"waiting_stanzas ", (integer_to_binary(pam_pps_sender:waiting()))/binary>>,
+	    binary:split(Text, <<"\n">>, [global, trim_all]) ++ [Waiting];
 	{error, Reason} -> throw({error, failure(Reason)})
     end.
 

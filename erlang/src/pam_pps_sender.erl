@@ -10,7 +10,7 @@
 -module(pam_pps_sender).
 
 -export([new/2, hand_over/2, send/2, reached/2, sweep/1, flush/1]).
--export([is_behind/0, is_full/0, hold/2, part/1, release/1]).
+-export([waiting/0, is_behind/0, is_full/0, hold/2, part/1, release/1]).
 
 -include("logger.hrl").
 -include("xmpp.hrl").
@@ -106,7 +106,13 @@ sweep(#sender{flows = Flows} = Sender) ->
 flush(#sender{flows = Flows} = Sender) ->
     flushed(maps:to_list(Flows), Sender).
 
-%% @doc Whether something waits, in any sender of this node.
+%% @doc Stanzas that wait, in all senders of this node.
+-spec waiting() -> non_neg_integer().
+waiting() ->
+    Counts = counts(),
+    waiting(Counts, maps:get(size, atomics:info(Counts)), 0).
+
+%% @doc Whether any does.
 -spec is_behind() -> boolean().
 is_behind() ->
     waiting() > 0.
@@ -147,11 +153,6 @@ release({Parts, Worker, Answer}) ->
 -spec counts() -> atomics:atomics_ref().
 counts() ->
     persistent_term:get(?MODULE).
-
--spec waiting() -> non_neg_integer().
-waiting() ->
-    Counts = counts(),
-    waiting(Counts, maps:get(size, atomics:info(Counts)), 0).
 
 -spec waiting(atomics:atomics_ref(), non_neg_integer(), non_neg_integer()) -> non_neg_integer().
 waiting(_Counts, 0, Sum) -> Sum;

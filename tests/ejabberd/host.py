@@ -504,6 +504,7 @@ def with_too_much_to_be_sent_nothing_is_published(folder, arguments):
         romeo = Client(server, "romeo@localhost")
         create(romeo, server)
         evaluate(server, "atomics:put(persistent_term:get(pam_pps_sender), 1, 1000000)")
+        assert "waiting_stanzas 1000000" in server.api("pam_pps_statistics")
         answer = romeo.iq("set", publish("n", "1"), server["pubsub"])
         error = answer.find(f"{CLIENT}error")
         assert error.get("type") == "wait" and error.find("{urn:ietf:params:xml:ns:xmpp-stanzas}resource-constraint") is not None
