@@ -377,7 +377,7 @@ def everybody_hears_of_a_service_in_one_order(folder, arguments):
 
 
 def crowd(server, count):
-    """A component with that many subscribers to the node `n` of the service, and how to hold up and let go on the process that writes to it."""
+    """The stream of a component with that many subscribers to the node `n` of the service."""
     name = "receiver.localhost"
     stream = component(server, name)
     for number in range(count):
@@ -476,6 +476,9 @@ def a_fan_out_does_not_wait_for_ever(folder, arguments):
         romeo, stream = fanning_out(server, people, publications)
         assert answered(romeo, publications) == list(range(publications)), "a while without a word, and who published is answered"
         assert evaluate(server, "pam_pps_sender:is_behind()") == "true" and queued(server) < people * publications
+        publish_all(romeo, server, [publications])
+        assert answered(romeo, 1, timeout=4) == [publications], "nor does who publishes after that wait"
+        publications += 1
         # So many seconds more.
         evaluate(server, "[W ! sweep || _ <- lists:seq(1, 60), W <- pam_pps_worker:names()]")
         assert until(lambda: queued(server) >= people * publications), "after a long while it is sent all the same"
