@@ -192,12 +192,16 @@ class Client:
                 raise Wrong(f"{self.name} did not receive {what}") from None
 
     async def close(self):
+        """Ends the session. The server may send what is for this device elsewhere until it has closed the stream, too."""
         self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
         try:
             self.write("</stream:stream>")
-            self.writer.close()
-        except OSError:
+            await asyncio.wait_for(self.reader.read(), 5)
+        except (OSError, asyncio.TimeoutError):
             pass
+        finally:
+            self.writer.close()
 
 
 def show(name, arrow, text):
